@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Training jobs: one request, three transports, exactly one run. Knows no Airflow."""
