@@ -1,2 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
 """Datasets in S3 or on disk: pin, read, publish. Knows no Airflow."""
+
+from __future__ import annotations
+
+from airflow_provider_mlbridge.storage.manifest import Manifest, read_manifest
+from airflow_provider_mlbridge.storage.parquet import Footer, read_footers
+from airflow_provider_mlbridge.storage.publish import Published, Version, find_published, publish_version
+from airflow_provider_mlbridge.storage.scratch import local_files
+from airflow_provider_mlbridge.storage.snapshot import earlier_snapshot, pin_snapshot
+from airflow_provider_mlbridge.storage.store import ObjectInfo, ObjectStore, open_store
+
+__all__ = [
+    "Footer",
+    "Manifest",
+    "ObjectInfo",
+    "ObjectStore",
+    "Published",
+    "Version",
+    "earlier_snapshot",
+    "find_published",
+    "local_files",
+    "open_store",
+    "pin_snapshot",
+    "publish_version",
+    "read_footers",
+    "read_manifest",
+]

@@ -1,0 +1,288 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Publish a dataset so that readers see all of it or nothing of it.
+
+The order is: files into a new version prefix, the manifest, the pointer by compare-and-swap, the optional
+copy to ``latest.parquet``. A process that dies anywhere leaves the previous version current and whole; the next
+publication removes what it left behind.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_mlbridge.exceptions import (
+    ConfigurationError,
+    InvalidManifestError,
+    PublishConflictError,
+    StorageError,
+    StorageUnavailableError,
+)
+from airflow_provider_mlbridge.storage.manifest import (
+    MANIFEST_NAME,
+    MANIFEST_SCHEMA_VERSION,
+    POINTER_NAME,
+    VERSIONS_FOLDER,
+    Manifest,
+    Pointer,
+    read_manifest,
+    read_pointer,
+    version_prefix,
+)
+from airflow_provider_mlbridge.storage.store import ConditionalWriteUnsupportedError, ObjectStore, open_store
+from airflow_provider_mlbridge.storage.uris import as_prefix, check_uri, join
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+log = logging.getLogger(__name__)
+
+ABANDONED_AFTER = timedelta(hours=24)
+"""A version without manifest that is older than this belongs to a publication that died."""
+
+LATEST_NAME = "latest.parquet"
+
+
+@dataclass(frozen=True)
+class Published:
+    """
+    A published version.
+
+    :param version_uri: its prefix.
+    :param manifest_uri: its manifest.
+    :param latest_uri: ``latest.parquet``, when it was asked for.
+    :param manifest: what the manifest says.
+    """
+
+    version_uri: str
+    manifest_uri: str
+    latest_uri: str | None
+    manifest: Manifest
+
+
+def find_published(
+    base_uri: str,
+    *,
+    fingerprint: str,
+    s3_client: S3Client | None = None,
+    latest_parquet: str | None = None,
+) -> Published | None:
+    """
+    The current version below ``base_uri`` if it has this fingerprint, so that a repeat need not build it.
+
+    :param latest_parquet: as for :meth:`Version.commit`; the copy is made again, since the earlier attempt
+        may have died between the pointer and the copy.
+    """
+    store = open_store(base_uri, s3_client=s3_client)
+    pointer = read_pointer(base_uri, store)
+    if pointer is None or pointer.fingerprint != fingerprint:
+        return None
+    try:
+        manifest = read_manifest(version_prefix(base_uri, pointer.version), s3_client=s3_client)
+    except InvalidManifestError:
+        # Somebody deleted the version under the pointer: building it again repairs that.
+        log.warning("%s points to version %s, which has no manifest", base_uri, pointer.version)
+        return None
+    latest_uri = None if latest_parquet is None else copy_latest(base_uri, latest_parquet, store)
+    return Published(manifest.version_uri, manifest.uri, latest_uri, manifest)
+
+
+def copy_latest(base_uri: str, name: str, store: ObjectStore) -> str:
+    """
+    Copy file ``name`` of the current version to ``latest.parquet``, and return its URI.
+
+    Whoever copies looks at the pointer again afterwards, so that of two writers the one that copies last
+    copies what is current.
+
+    :raises PublishConflictError: when the pointer moved under five copies in a row.
+    """
+    latest_uri = join(base_uri, LATEST_NAME)
+    for _ in range(5):
+        pointer = read_pointer(base_uri, store)
+        if pointer is None:
+            break
+        store.copy(version_prefix(base_uri, pointer.version) + name, latest_uri)
+        again = read_pointer(base_uri, store)
+        if again is not None and again.version == pointer.version:
+            return latest_uri
+    raise PublishConflictError(f"{latest_uri}: other writers kept publishing while it was copied")
+
+
+@contextmanager
+def publish_version(
+    base_uri: str, *, fingerprint: str, s3_client: S3Client | None = None, keep_versions: int = 5
+) -> Iterator[Version]:
+    """
+    Open a new version below ``base_uri``; it counts once :meth:`Version.commit` has returned.
+
+    :param base_uri: the prefix that all versions share.
+    :param fingerprint: identity of what is published.
+    :param keep_versions: how many versions to keep, the new one included; at least 1.
+    :raises PublishConflictError: from ``commit``, when another writer published meanwhile.
+    """
+    check_uri(base_uri, argument="output_uri")
+    if keep_versions < 1:
+        raise ConfigurationError(f"keep_versions must be at least 1, got {keep_versions}")
+    store = open_store(base_uri, s3_client=s3_client)
+    version = Version(base_uri, fingerprint, store, keep_versions, read_pointer(base_uri, store))
+    try:
+        yield version
+    finally:
+        if not version.committed:
+            version.discard()
+
+
+class Version:
+    """A version under construction; made by :func:`publish_version`."""
+
+    def __init__(
+        self,
+        base_uri: str,
+        fingerprint: str,
+        store: ObjectStore,
+        keep_versions: int,
+        previous: Pointer | None,
+    ) -> None:
+        now = datetime.now(UTC)
+        # The time sorts versions, the fingerprint tells people which is which, the random part keeps two
+        # writers of the same content out of each other's files.
+        self.name = f"{now:%Y%m%dT%H%M%SZ}-{fingerprint[:12]}-{secrets.token_hex(4)}"
+        self.uri = version_prefix(base_uri, self.name)
+        self.committed = False
+        self._base_uri = as_prefix(base_uri)
+        self._fingerprint = fingerprint
+        self._store = store
+        self._keep = keep_versions
+        self._previous = previous
+        self._created_at = now
+        self._files: list[dict[str, Any]] = []
+
+    def add(self, path: Path, name: str) -> None:
+        """Upload a file as ``name`` below the version's prefix."""
+        with path.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        info = self._store.upload(path, self.uri + name)
+        self._files.append({"name": name, "size": info.size, "sha256": sha256, "etag": info.etag})
+
+    def add_bytes(self, name: str, data: bytes, content_type: str = "application/json") -> None:
+        """Store ``data`` as ``name`` below the version's prefix."""
+        info = self._store.put(self.uri + name, data, content_type=content_type)
+        sha256 = hashlib.sha256(data).hexdigest()
+        self._files.append({"name": name, "size": info.size, "sha256": sha256, "etag": info.etag})
+
+    def commit(self, details: Mapping[str, Any], *, latest_parquet: str | None = None) -> Published:
+        """
+        Write the manifest and make this version the current one.
+
+        :param details: what to say about the content; plain JSON.
+        :param latest_parquet: name of the file to copy to ``latest.parquet`` below the base prefix.
+        :raises PublishConflictError: when another writer published since this version was opened.
+        """
+        document = {
+            "schema_version": MANIFEST_SCHEMA_VERSION,
+            "created_at": self._created_at.isoformat(timespec="seconds"),
+            "fingerprint": self._fingerprint,
+            "files": self._files,
+            "details": dict(details),
+        }
+        body = json.dumps(document, indent=1, sort_keys=True, allow_nan=False).encode()
+        manifest_uri = self.uri + MANIFEST_NAME
+        self._store.put(manifest_uri, body, content_type="application/json")
+        # From here on the version may be the current one, even when no answer tells so: it is not discarded
+        # unless the pointer is seen to name another.
+        self.committed = True
+        try:
+            self._move_pointer(manifest_uri, body)
+        except (PublishConflictError, StorageUnavailableError):
+            pointer = read_pointer(self._base_uri, self._store)
+            if pointer is None or pointer.version != self.name:
+                self.committed = False
+                raise
+            log.info(
+                "%s names this version: only the answer to its write was lost", self._base_uri + POINTER_NAME
+            )
+        latest_uri = None
+        if latest_parquet is not None:
+            latest_uri = copy_latest(self._base_uri, latest_parquet, self._store)
+        self._remove_old_versions()
+        return Published(self.uri, manifest_uri, latest_uri, Manifest(manifest_uri, self.uri, document))
+
+    def discard(self) -> None:
+        """Delete what was uploaded; called when the block is left without a commit."""
+        try:
+            self._store.delete([info.uri for info in self._store.list(self.uri)])
+        except StorageError as error:
+            # The error that ended the block is the one to report; a later publication removes the rest.
+            log.warning("%s could not be removed: %s", self.uri, error)
+
+    def _move_pointer(self, manifest_uri: str, manifest_body: bytes) -> None:
+        pointer_uri = self._base_uri + POINTER_NAME
+        body = json.dumps({"version": self.name, "fingerprint": self._fingerprint}).encode()
+        previous = self._previous
+        try:
+            if self._ignores_conditions(manifest_uri, manifest_body):
+                raise ConditionalWriteUnsupportedError(
+                    "a PUT with If-None-Match overwrote an existing object"
+                )
+            self._store.put(
+                pointer_uri,
+                body,
+                content_type="application/json",
+                if_absent=previous is None,
+                if_match=None if previous is None else previous.etag,
+            )
+        except ConditionalWriteUnsupportedError as unsupported:
+            # All that is left is to look before the leap. Two writers within that moment both succeed, and
+            # the later one is current; both versions are whole.
+            log.warning(
+                "%s: this store does not honour conditional writes (%s); two writers at the same moment "
+                "cannot be told apart here. Let only one task publish to this prefix.",
+                pointer_uri,
+                unsupported,
+            )
+            current = read_pointer(self._base_uri, self._store)
+            if (current and current.etag) != (previous and previous.etag):
+                raise PublishConflictError(
+                    f"{pointer_uri} was replaced by another writer in the meantime"
+                ) from None
+            self._store.put(pointer_uri, body, content_type="application/json")
+
+    def _ignores_conditions(self, uri: str, body: bytes) -> bool:
+        """Probe on an object of our own: a store that honours ``If-None-Match: *`` must refuse this PUT."""
+        try:
+            self._store.put(uri, body, content_type="application/json", if_absent=True)
+        except PublishConflictError:
+            return False
+        return True
+
+    def _remove_old_versions(self) -> None:
+        folder = self._base_uri + VERSIONS_FOLDER + "/"
+        complete: dict[str, bool] = {}
+        newest: dict[str, datetime] = {}
+        objects: dict[str, list[str]] = {}
+        for info in self._store.list(folder):
+            name = info.uri.removeprefix(folder).split("/", 1)[0]
+            complete[name] = complete.get(name, False) or info.uri == f"{folder}{name}/{MANIFEST_NAME}"
+            newest[name] = max(newest.get(name, info.modified_at), info.modified_at)
+            objects.setdefault(name, []).append(info.uri)
+        others = sorted((name for name in complete if name != self.name and complete[name]), reverse=True)
+        now = datetime.now(UTC)
+        # The version that was current until now is kept whatever the count says: a reader may be at it.
+        previous = self._previous.version if self._previous else None
+        expired = [name for name in others[self._keep - 1 :] if name != previous]
+        abandoned = [name for name in complete if not complete[name] and now - newest[name] > ABANDONED_AFTER]
+        for name in expired + abandoned:
+            # The manifest goes first, so that a reader never finds a complete-looking version with holes.
+            uris = sorted(objects[name], key=lambda uri: not uri.endswith("/" + MANIFEST_NAME))
+            self._store.delete(uris[:1])
+            self._store.delete(uris[1:])
+            log.info("removed version %s of %s", name, self._base_uri)
