@@ -3,8 +3,8 @@
 Publish a dataset so that readers see all of it or nothing of it.
 
 The order is: files into a new version prefix, the manifest, the pointer by compare-and-swap, the optional
-copy to ``latest.parquet``. A process that dies anywhere leaves the previous version current and whole; the next
-publication removes what it left behind.
+copy to ``latest.parquet``. A process that dies anywhere leaves the previous version current and whole; the
+next publication removes what it left behind.
 """
 
 from __future__ import annotations

@@ -34,8 +34,8 @@ def local_files(
     Local paths of the snapshot's files, in its order, for the length of the block.
 
     Objects in S3 are downloaded, pinned, into a folder of their own below ``scratch_dir``, with their
-    relative paths kept (so hive partitions can be read), and deleted at the end. Files that are local already are used
-    in place and checked before and after.
+    relative paths kept (so hive partitions can be read), and deleted at the end. Files that are
+    local already are used in place and checked before and after.
 
     :param scratch_dir: folder for temporary files; the system's when None.
     :param scratch_limit_bytes: the most that may be downloaded; nine tenths of the free space when None.
