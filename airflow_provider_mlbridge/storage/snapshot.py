@@ -74,7 +74,8 @@ def pin_snapshot(
         raise SnapshotChangedError(
             f"{earlier.uri} is no longer what was pinned at {earlier.pinned_at}: {earlier.file_count} files "
             f"of {earlier.total_bytes} bytes (fingerprint {earlier.fingerprint[:12]}) then, "
-            f"{found.file_count} of {found.total_bytes} ({found.fingerprint[:12]}) now. Run the chain again from its first task."
+            f"{found.file_count} of {found.total_bytes} ({found.fingerprint[:12]}) now. "
+            f"Run the chain again from its first task."
         )
     return found
 
