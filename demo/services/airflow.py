@@ -22,6 +22,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -77,6 +78,7 @@ class AirflowInstance:
             **{f"AIRFLOW_CONN_{name.upper()}": json.dumps(value) for name, value in connections.items()},
             **environment,
         )
+        self._started: dict[Component, datetime] = {}
         self._components = {name: self._component(name) for name in COMPONENTS}
 
     # ---- life cycle ----
@@ -114,17 +116,7 @@ class AirflowInstance:
         """
         deadline = time.monotonic() + timeout
         for name in COMPONENTS:
-            left = max(1.0, deadline - time.monotonic())
-            component = self._components[name]
-            if name == "api-server":
-                component.wait_ready(self._api_answers, timeout=left)
-            else:
-                key = name.replace("-", "_")
-                component.wait_ready(
-                    lambda key=key: self.api.health().get(key) == "healthy",  # type: ignore[misc]
-                    timeout=left,
-                    what="its heartbeat",
-                )
+            self.wait_component(name, timeout=max(1.0, deadline - time.monotonic()))
 
     def stop(self) -> None:
         """End all components; tasks that still run are ended too."""
@@ -138,6 +130,7 @@ class AirflowInstance:
 
     def start_component(self, name: Component) -> None:
         """Start a component that is not running."""
+        self._started[name] = datetime.now(UTC)
         self._components[name].start()
 
     def stop_component(self, name: Component) -> None:
@@ -150,18 +143,23 @@ class AirflowInstance:
 
     def wait_component(self, name: Component, *, timeout: float = 120) -> None:
         """
-        Wait until a component that was started again sends heartbeats.
+        Wait until a component works: the API server answers, another one has sent a heartbeat.
 
-        Its predecessor's last heartbeat counts as healthy for a while, see
-        ``[scheduler] scheduler_health_check_threshold`` and its like.
+        Only a heartbeat after its start counts, because that of a killed predecessor looks healthy for
+        another half minute.
+
+        :raises ServiceError: when it ends or the time (seconds) is over.
         """
-        if name == "api-server":
-            self._components[name].wait_ready(self._api_answers, timeout=timeout)
-            return
-        key = name.replace("-", "_")
-        self._components[name].wait_ready(
-            lambda: self.api.health().get(key) == "healthy", timeout=timeout, what="its heartbeat"
-        )
+
+        def ready() -> bool:
+            try:
+                heartbeats = self.api.heartbeats()
+            except HttpError:
+                return False
+            last = heartbeats.get(name.replace("-", "_"))
+            return name == "api-server" or (last is not None and last >= self._started[name])
+
+        self._components[name].wait_ready(ready, timeout=timeout, what="it to be healthy")
 
     def pid(self, name: Component) -> int:
         """Process id of a running component."""
@@ -180,13 +178,6 @@ class AirflowInstance:
             folder=self.folder,
             environment=self._environment,
         )
-
-    def _api_answers(self) -> bool:
-        try:
-            self.api.health()
-        except HttpError:
-            return False
-        return True
 
     def _write_password(self) -> None:
         path = self.folder / "passwords.json"

@@ -129,10 +129,14 @@ class AirflowApi:
 
     # ---- the instance ----
 
-    def health(self) -> dict[str, str]:
-        """Component to status: ``metadatabase``, ``scheduler``, ``triggerer``, ``dag_processor``."""
+    def heartbeats(self) -> dict[str, datetime]:
+        """Time of the last heartbeat of ``scheduler``, ``triggerer`` and ``dag_processor``, where healthy."""
         answer = call("GET", f"{self.url}/api/v2/monitor/health")
-        return {name: str((part or {}).get("status")) for name, part in answer.items()}
+        return {
+            name: datetime.fromisoformat(part[f"latest_{name}_heartbeat"])
+            for name, part in answer.items()
+            if part is not None and part["status"] == "healthy" and name != "metadatabase"
+        }
 
     def import_errors(self) -> dict[str, str]:
         """DAG file to the traceback of its import."""
@@ -337,7 +341,10 @@ class AirflowApi:
 
 # What every line repeats, or what only the source of Airflow explains.
 _LOG_NOISE = frozenset(
-    ["timestamp", "event", "level", "logger", "filename", "lineno", "dag_id", "run_id", "task_id", "map_index", "try_number", "ti_id", "ti", "bundle_name"]
+    {
+        *("timestamp", "event", "level", "logger", "filename", "lineno"),
+        *("dag_id", "run_id", "task_id", "map_index", "try_number", "ti_id", "ti", "bundle_name"),
+    }
 )
 
 
