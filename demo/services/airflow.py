@@ -120,11 +120,13 @@ class AirflowInstance:
 
     def stop(self) -> None:
         """End all components; tasks that still run are ended too."""
-        components = list(self._components.values())
-        for component in components:
+        # The API server last: tasks and triggers report to it while they end.
+        others = [self._components[name] for name in COMPONENTS if name != "api-server"]
+        for component in others:
             component.signal(signal.SIGTERM)
-        for component in components:
+        for component in others:
             component.stop(grace=15)
+        self._components["api-server"].stop(grace=15)
 
     # ---- single components, for tests of faults ----
 
