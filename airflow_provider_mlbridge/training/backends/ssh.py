@@ -1,0 +1,276 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Mode ssh: trainings on a host that offers nothing but a login and a POSIX ``sh``.
+
+The folder ``~/.mlbridge/jobs/KEY/GENERATION`` on the host is the only memory; ``training/ssh/common.sh``
+describes its files. It must be on a disk of that host: between hosts that share a home directory, process
+numbers mean nothing.
+"""
+
+from __future__ import annotations
+
+import codecs
+import hashlib
+import shlex
+from collections.abc import Mapping, Sequence
+from urllib.parse import quote
+
+from airflow_provider_mlbridge.exceptions import (
+    BackendProtocolError,
+    InvalidTrainingResultError,
+)
+from airflow_provider_mlbridge.training.reported import RESULT_LIMIT_BYTES, parse_reported_result
+from airflow_provider_mlbridge.training.request import TrainingJob
+from airflow_provider_mlbridge.training.ssh import protocol
+from airflow_provider_mlbridge.training.ssh.protocol import Answer, JobLine
+from airflow_provider_mlbridge.training.ssh.registry import HostConnection, acquire, release
+from airflow_provider_mlbridge.training.ssh.target import SSHTarget
+from airflow_provider_mlbridge.training.state import (
+    JobRef,
+    JobState,
+    JobStatus,
+    LogChunk,
+    ReportedResult,
+    Submission,
+    next_generation,
+)
+
+__all__ = ["SSHBackend", "SSHTarget"]
+
+STATUS_BATCH = 500
+"""Jobs asked about in one round trip."""
+
+LOG_CHUNK_LIMIT_BYTES = 4 * 1024 * 1024
+"""The most log that one call returns."""
+
+_SUBMIT_ROUNDS = 20
+
+
+class SSHBackend:
+    """
+    :class:`~airflow_provider_mlbridge.training.backend.TrainingBackend` over SSH.
+
+    All instances with the same target in one event loop share one connection. ``JobRef.job_id`` is the
+    job's folder on the host.
+
+    :param target: host and account.
+    :param root: folder for jobs on the host, relative to the home directory unless absolute; mode 0700.
+    :param grace_seconds: between TERM and KILL when a training is stopped.
+    :param command_timeout: seconds for one round trip.
+    :param shell: absolute path of the POSIX shell on the host that runs protocol and command.
+    :param claim_patience_seconds: after this time a generation that was claimed but not started counts as
+        lost.
+    """
+
+    def __init__(
+        self,
+        target: SSHTarget,
+        *,
+        root: str = "~/.mlbridge",
+        grace_seconds: float = 10.0,
+        command_timeout: float = 60.0,
+        shell: str = "/bin/sh",
+        claim_patience_seconds: float = 60.0,
+    ) -> None:
+        self.target = target
+        self._root = root
+        self._command_timeout = command_timeout
+        self._shell = shell
+        self._settings = {
+            "shell": shell,
+            "grace": protocol.whole_seconds(grace_seconds),
+            "patience": protocol.whole_seconds(claim_patience_seconds),
+        }
+        self._host: HostConnection | None = None
+
+    async def submit(self, job: TrainingJob) -> Submission:
+        """
+        Start the training, or attach to the one that is there.
+
+        :raises InvalidTrainingRequestError: when the command or the environment cannot be handed over.
+        :raises TrainingConflictError: when the key is in use with another request.
+        :raises BackendProtocolError: when the host refuses: disk full, no hard links, not writable.
+        """
+        protocol.require_key(job.key)
+        features = {
+            "MLBRIDGE_FEATURES_URI": job.request.features_uri,
+            "MLBRIDGE_FEATURES_FINGERPRINT": job.request.features_fingerprint,
+            "MLBRIDGE_JOB_KEY": job.key,
+        }
+        protocol.launch_functions(job, features)  # refuses what cannot be started before the host is asked
+        owner = _token(job.owner)
+        for _ in range(_SUBMIT_ROUNDS):
+            found = await self._ask(f"mlb_newest {job.key}")
+            newest = found.jobs[0] if found.jobs else None
+            number = next_generation(job, newest.generation() if newest else None)
+            if number is None and newest is not None:
+                attached, started_by = True, newest.number
+                call = f"mlb_adopt {started_by} {job.epoch} {owner}"
+                launches = newest.state == JobState.CLAIMED
+            else:
+                attached, started_by, launches = False, number or 1, True
+                call = f"mlb_claim {started_by} {job.digest} {job.epoch} {owner}"
+            functions, size = protocol.launch_functions(
+                job, {**features, "MLBRIDGE_JOB_GENERATION": str(started_by)}
+            )
+            answer = await self._ask(
+                call,
+                parts=["launch", functions] if launches else ["launch"],
+                settings={
+                    "key": job.key,
+                    "staged_bytes": str(size) if launches else "0",
+                    "timeout": protocol.whole_seconds(job.request.timeout_seconds),
+                    "working_dir": (job.launch.working_dir if job.launch else None) or "",
+                },
+            )
+            if answer.jobs:
+                return self._submission(answer.jobs[0], attached=attached)
+            # Somebody else changed the job in between: decide again on what is there now.
+        raise BackendProtocolError(
+            f"training {job.key} on {self.target.address} changed {_SUBMIT_ROUNDS} times while "
+            f"it was submitted"
+        )
+
+    async def status(self, refs: Sequence[JobRef]) -> Mapping[JobRef, JobStatus]:
+        """State of many jobs in one round trip per 500."""
+        found: dict[JobRef, JobStatus] = {}
+        for start in range(0, len(refs), STATUS_BATCH):
+            batch = refs[start : start + STATUS_BATCH]
+            found.update(await self._status(batch))
+        return found
+
+    async def logs(self, ref: JobRef, offset: int, limit: int = 65536) -> LogChunk:
+        """
+        At most ``limit`` bytes (4 MiB at most) of stdout and stderr of the training, from byte ``offset``.
+
+        Bytes that are not UTF-8 come as U+FFFD. A character whose last bytes are not written yet is left
+        to the next call.
+        """
+        limit = max(1, min(limit, LOG_CHUNK_LIMIT_BYTES))
+        first, skipped = divmod(offset, protocol.BLOCK_BYTES)
+        blocks = -(-(skipped + limit) // protocol.BLOCK_BYTES)
+        answer = await self._ask(f"mlb_log {self._words(ref)} {first} {blocks}")
+        data = answer.payload[skipped : skipped + limit]
+        at_end = len(data) < limit and answer.ended
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        text = decoder.decode(data, final=at_end)
+        pending = len(decoder.getstate()[0])
+        if pending and pending == len(data) == limit:
+            # A limit smaller than one character: there would be no progress otherwise.
+            text, pending = decoder.decode(b"", final=True), 0
+        return LogChunk(text, offset + len(data) - pending)
+
+    async def cancel(self, ref: JobRef, owner: str, reason: str) -> bool:
+        """
+        Stop the job and its process tree, if ``owner`` still is its owner; False when it is not.
+
+        Returns once the stop is recorded and under way; the job is ``CANCELLING`` until all its processes
+        are gone. True also for a job that is over.
+        """
+        why = shlex.quote(protocol.one_line(reason) or "cancelled")
+        answer = await self._ask(f"mlb_cancel {self._words(ref)} {_token(owner)} {why}")
+        return ("O", "1") in answer.words
+
+    async def result(self, ref: JobRef) -> ReportedResult:
+        """
+        What the succeeded training wrote to its ``MLBRIDGE_RESULT_FILE``; nothing, if it wrote nothing.
+
+        :raises InvalidTrainingResultError: when it is not readable, or the training has not succeeded.
+        """
+        blocks = RESULT_LIMIT_BYTES // protocol.BLOCK_BYTES + 1
+        answer = await self._ask(f"mlb_result {self._words(ref)} {blocks}")
+        job = self._only(answer)
+        if job.state != JobState.SUCCEEDED:
+            raise InvalidTrainingResultError(
+                f"training {ref.key} generation {ref.generation} on {self.target.address} is {job.state}: "
+                f"only a succeeded training has a result"
+            )
+        return parse_reported_result(answer.payload, source=f"{self.target.host}:{job.folder}/result.json")
+
+    async def acknowledge(self, ref: JobRef, owner: str) -> None:
+        """Record that the result was returned; without effect when ``owner`` is not the owner any more."""
+        await self._ask(f"mlb_acknowledge {self._words(ref)} {_token(owner)}")
+
+    async def close(self) -> None:
+        """Give the connection back; the last user of it closes it. Trainings are not affected."""
+        host, self._host = self._host, None
+        if host is not None:
+            await release(host)
+
+    def log_uri(self, ref: JobRef) -> str:
+        """Where the full log is: ``ssh://user@host:port/folder/log``."""
+        return f"ssh://{quote(self.target.username)}@{self.target.address}{quote(ref.job_id)}/log"
+
+    async def _status(self, refs: Sequence[JobRef]) -> dict[JobRef, JobStatus]:
+        words = " ".join(self._words(ref) for ref in refs)
+        answer = await self._ask(f"mlb_home && {{ mlb_status {words}; mlb_sizes {words}; }}")
+        gone = next((text for letter, text in answer.words if letter == "E"), None)
+        if gone is not None:
+            reason = f"{gone.partition(' ')[2]} on {self.target.address}; is a disk not mounted?"
+            return {ref: JobStatus(ref, JobState.UNREACHABLE, reason=reason) for ref in refs}
+        lines = {(job.key, job.number): job for job in answer.jobs}
+        found = {}
+        for ref in refs:
+            job = lines.get((ref.key, ref.generation))
+            if job is None:
+                raise BackendProtocolError(f"{self.target.address} did not answer for {ref.job_id}")
+            found[ref] = self._job_status(ref, job, answer.sizes.get((ref.key, ref.generation)))
+        return found
+
+    def _job_status(self, ref: JobRef, job: JobLine, log_size: int | None) -> JobStatus:
+        state = job.job_state
+        if state is None:
+            return JobStatus(
+                ref, JobState.LOST, reason=f"the folder {job.folder} on {self.target.address} was removed"
+            )
+        return JobStatus(
+            ref, state, job.exit_code, job.sentence(), job.started_at, job.finished_at, log_size or 0
+        )
+
+    def _submission(self, job: JobLine, *, attached: bool) -> Submission:
+        ref = JobRef(job.key, job.number, job.folder)
+        state = job.job_state
+        if state is None:
+            raise BackendProtocolError(f"{self.target.address} lost {job.folder} while it was submitted")
+        return Submission(ref, state, attached)
+
+    def _words(self, ref: JobRef) -> str:
+        return f"{protocol.require_key(ref.key)} {int(ref.generation)}"
+
+    def _only(self, answer: Answer) -> JobLine:
+        if len(answer.jobs) != 1:
+            raise BackendProtocolError(
+                f"{self.target.address} answered for {len(answer.jobs)} jobs instead of one"
+            )
+        return answer.jobs[0]
+
+    async def _ask(
+        self, call: str, *, parts: Sequence[str] = (), settings: Mapping[str, str] | None = None
+    ) -> Answer:
+        """Run one call of the shell protocol; every one is safe to repeat."""
+        nonce, script = protocol.script(
+            [call],
+            root=self._root,
+            settings={**self._settings, **(settings or {})},
+            parts=["common", "tree", "serve", *parts],
+        )
+        if self._host is None:
+            self._host = acquire(self.target)
+        # "exec sh -s" means the same to every login shell, also to csh and fish.
+        stdout, stderr = await self._host.run(
+            f"exec {shlex.quote(self._shell)} -s", script, limit_seconds=self._command_timeout
+        )
+        answer = protocol.parse_answer(nonce, stdout, stderr, self.target.address)
+        for letter, text in answer.words:
+            if letter == "E" and text.startswith("storage "):
+                raise BackendProtocolError(
+                    f"{self.target.address} cannot record the state of a training below {self._root}, so "
+                    f"nothing was changed: {text.removeprefix('storage ')}. The folder must be writable, on "
+                    f"a file system with hard links, and have free space; set another root if it is not."
+                )
+        return answer
+
+
+def _token(owner: str) -> str:
+    """An owner as one word; only compared, so a hash is enough and any text will do."""
+    return hashlib.sha256(owner.encode("utf-8", "surrogateescape")).hexdigest()[:32]

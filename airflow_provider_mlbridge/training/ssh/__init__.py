@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Mode ssh: whom to connect to, one shared connection per host, and the shell protocol spoken over it."""

@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=sh disable=SC2034,SC2088,SC2154
+#
+# Claim or adopt a generation, start its supervisor, run the training. Functions only; the caller defines
+# mlb_environment (the exports of the user), mlb_write_command and mlb_write_request.
+
+mlb_refuse() { # reason; nothing was started
+    mlb_sweep
+    rmdir "$mlb_dir" 2>/dev/null
+    mlb_say E storage "$1"
+}
+
+mlb_sweep() {
+    rm -f "$mlb_dir/.$mlb_nonce.command" "$mlb_dir/.$mlb_nonce.request"
+}
+
+# Write command and request to private files and count their bytes: a full disk must be noticed before
+# anything is claimed.
+mlb_stage() {
+    mlb_why=$({
+        mkdir -p "$mlb_dir" &&
+            mlb_write_command >"$mlb_dir/.$mlb_nonce.command" &&
+            mlb_write_request >"$mlb_dir/.$mlb_nonce.request"
+    } 2>&1)
+    mlb_explain "$mlb_why" 'is the disk full?'
+    [ -f "$mlb_dir/.$mlb_nonce.request" ] || return 1
+    mlb_bytes=$(cat "$mlb_dir/.$mlb_nonce.command" "$mlb_dir/.$mlb_nonce.request" | wc -c)
+    mlb_why="only $((mlb_bytes)) of $mlb_staged_bytes bytes of the request could be written: $mlb_why"
+    [ "$((mlb_bytes))" -eq "$mlb_staged_bytes" ]
+}
+
+mlb_claim() { # generation digest epoch owner
+    mlb_dir=$mlb_root/jobs/$mlb_key/$1
+    if ! mlb_stage; then
+        mlb_refuse "$mlb_why"
+        return
+    fi
+    mlb_publish claim "$2 $3 $4 $(date +%s)"
+    case $? in
+        0) mlb_begin ;;
+        1)
+            mlb_sweep
+            mlb_say R
+            ;;
+        *) mlb_refuse "$mlb_why" ;;
+    esac
+}
+
+# Become the owner of a generation that is there already. A claim that nobody went on with is started when
+# the caller brought what is needed ($mlb_staged_bytes).
+mlb_adopt() { # generation epoch owner
+    while :; do
+        mlb_look "$mlb_root/jobs/$mlb_key/$1"
+        case $mlb_state in
+            missing | failed | cancelled | timed_out | lost)
+                mlb_say R
+                return
+                ;;
+        esac
+        mlb_later=$mlb_epoch
+        [ "$2" -gt "$mlb_later" ] && mlb_later=$2
+        [ "$mlb_owner" = "$3" ] && [ "$mlb_epoch" = "$mlb_later" ] && break
+        mlb_publish "turn.$((mlb_turn + 1))" "own $mlb_later $3"
+        case $? in
+            0) break ;;
+            1) ;;
+            *)
+                mlb_say E storage "$mlb_why"
+                return
+                ;;
+        esac
+    done
+    if [ "$mlb_staged_bytes" -gt 0 ] && [ "$mlb_state" = claimed ]; then
+        if ! mlb_stage; then
+            mlb_sweep
+            mlb_say E storage "$mlb_why"
+            return
+        fi
+        mlb_begin
+    else
+        mlb_look "$mlb_dir"
+        mlb_report
+    fi
+}
+
+# Start a supervisor (of several, the first one stays) and wait a moment for the training to be there.
+mlb_begin() {
+    # The digest covers both, so it does not matter whose copy it is.
+    ln "$mlb_dir/.$mlb_nonce.command" "$mlb_dir/command" 2>/dev/null
+    ln "$mlb_dir/.$mlb_nonce.request" "$mlb_dir/request.json" 2>/dev/null
+    mlb_sweep
+    (
+        mlb_supervise
+    ) </dev/null >/dev/null 2>&1 &
+    mlb_round=0
+    until [ -e "$mlb_dir/child" ] || [ -e "$mlb_dir/end" ] || [ "$mlb_round" -ge 50 ]; do
+        mlb_round=$((mlb_round + 1))
+        mlb_pause
+    done
+    mlb_look "$mlb_dir"
+    mlb_report
+}
+
+# sshd has put this session's processes into a session of their own without a terminal, so a background
+# process with no open channel outlives the connection; the training gets one more session of its own.
+mlb_supervise() {
+    trap '' HUP
+    mlb_role=supervisor
+    mlb_self
+    mlb_publish supervisor "$mlb_identity" || return 0
+    (
+        mlb_role=child
+        mlb_train
+    ) &
+    mlb_training=$!
+    (
+        mlb_role=timer
+        mlb_timer
+    ) &
+    mlb_alarm=$!
+    wait "$mlb_training"
+    mlb_exit=$?
+    kill "$mlb_alarm" 2>/dev/null
+    mlb_conclude
+}
+
+mlb_conclude() {
+    until mlb_read_child; do # it could not publish itself, so it did not run
+        mlb_publish child 'void - - -'
+        [ -d "$mlb_dir" ] || return
+        [ -e "$mlb_dir/child" ] || sleep 5
+    done
+    mlb_lost_reason=''
+    if [ "$mlb_child_pid" != "$mlb_training" ]; then
+        mlb_exit=- mlb_lost_reason='it was never started'
+    else
+        # What the training left in the background would run beside the next generation.
+        mlb_read_turns
+        [ "$mlb_cancelled" = 1 ] || [ -e "$mlb_dir/timeout" ] || mlb_signal TERM
+        mlb_drain
+    fi
+    # The training may be what filled the disk: its end waits until it can be written.
+    while :; do
+        mlb_read_turns
+        mlb_settle "$mlb_exit" "$mlb_lost_reason" && return
+        sleep 5
+        [ -d "$mlb_dir" ] || return
+    done
+}
+
+mlb_timer() {
+    mlb_nap=''
+    trap '[ -z "$mlb_nap" ] || kill "$mlb_nap" 2>/dev/null; exit 0' TERM
+    sleep "$mlb_timeout" &
+    mlb_nap=$!
+    wait "$mlb_nap" || exit 0
+    trap - TERM
+    [ -e "$mlb_dir/end" ] && exit 0
+    mlb_publish timeout "$mlb_timeout"
+    mlb_stop
+}
+
+# The last steps before the user's command, in the process that becomes it. From here on the environment is
+# the user's, so nothing is looked up in PATH any more.
+mlb_train() {
+    mlb_setsid=$(command -v setsid)
+    mlb_self
+    mlb_now
+    mlb_publish child "$mlb_identity $mlb_time" || exit 125
+    exec >>"$mlb_dir/log" 2>&1
+    case $mlb_working_dir in
+        '') ;;
+        '~') cd || exit 1 ;;
+        '~/'*) cd "$HOME/${mlb_working_dir#'~/'}" || exit 1 ;;
+        *) cd -- "$mlb_working_dir" || exit 1 ;;
+    esac
+    mlb_environment
+    MLBRIDGE_JOB_DIR=$mlb_dir
+    MLBRIDGE_REQUEST_FILE=$mlb_dir/request.json
+    MLBRIDGE_RESULT_FILE=$mlb_dir/result.json
+    export MLBRIDGE_JOB_DIR MLBRIDGE_REQUEST_FILE MLBRIDGE_RESULT_FILE
+    # shellcheck disable=SC2086
+    exec $mlb_setsid "$mlb_shell" "$mlb_dir/command"
+}
