@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -36,6 +37,9 @@ _REFUSED = frozenset(
         "SignatureDoesNotMatch",
     }
 )
+_PART_BYTES = 8 * 1024 * 1024
+_PARALLEL_PARTS = 8
+_BODY_ATTEMPTS = 3
 _MISSING = frozenset({"404", "NoSuchKey", "NotFound", "NoSuchVersion"})
 
 
@@ -112,27 +116,40 @@ class S3Store:
             return self._client.get_object(Bucket=bucket, Key=key, **options)["Body"].read()
 
     def download(self, uri: str, path: Path, *, size: int, etag: str, version_id: str | None = None) -> None:
-        """Parallel ranged GETs, every one with ``If-Match``, into ``path``."""
-        from boto3.s3.transfer import TransferConfig, create_transfer_manager
-        from s3transfer.subscribers import BaseSubscriber
+        """
+        Parallel ranged GETs, every one with ``If-Match``, into ``path``.
 
-        class _Pin(BaseSubscriber):
-            """Gives size and ETag in advance: no HEAD, and every part is asked for with ``If-Match``."""
+        boto3's own ``download_file`` asks with ``If-Match`` for large objects only, and with the ETag of its
+        own first answer under ``response_checksum_validation=when_required``; a pin must hold for every byte.
+        """
+        from concurrent.futures import ThreadPoolExecutor
 
-            def on_queued(self, future: Any, **_: Any) -> None:
-                future.meta.provide_transfer_size(size)
-                future.meta.provide_object_etag(f'"{etag}"')
+        with path.open("wb") as file:
+            file.truncate(size)
 
-        bucket, key = split_s3(uri)
-        extra = {} if version_id is None else {"VersionId": version_id}
-        with (
-            _errors(uri, etag=etag),
-            create_transfer_manager(self._client, TransferConfig()) as manager,
-        ):
-            manager.download(bucket, key, str(path), extra, [_Pin()]).result()
-        found = path.stat().st_size
-        if found != size:
-            raise SnapshotChangedError(f"{uri} has {found} bytes, but {size} when it was pinned")
+            def fetch(start: int) -> None:
+                length = min(_PART_BYTES, size - start)
+                data = self._read_part(uri, etag=etag, version_id=version_id, start=start, length=length)
+                os.pwrite(file.fileno(), data, start)
+
+            with ThreadPoolExecutor(max_workers=_PARALLEL_PARTS) as pool:
+                for _ in pool.map(fetch, range(0, size, _PART_BYTES)):
+                    pass
+
+    def _read_part(self, uri: str, *, etag: str, version_id: str | None, start: int, length: int) -> bytes:
+        # boto3 repeats a request that fails, but not the reading of a body that breaks off.
+        for attempt in range(_BODY_ATTEMPTS):
+            try:
+                data = self.read(uri, etag=etag, version_id=version_id, start=start, length=length)
+            except StorageUnavailableError:
+                if attempt == _BODY_ATTEMPTS - 1:
+                    raise
+                continue
+            if len(data) == length:
+                return data
+        raise StorageUnavailableError(
+            f"{uri}: the store sent {len(data)} of the {length} bytes from {start} on, {_BODY_ATTEMPTS} times"
+        )
 
     def put(
         self,
