@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A recipe with what it learned: for tables, for single rows, and as JSON."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_mlbridge.exceptions import ColumnNotFoundError, InvalidRecipeError
+from airflow_provider_mlbridge.features import options
+from airflow_provider_mlbridge.features.kinds import KINDS, Kind, reader
+from airflow_provider_mlbridge.features.plan import Feature, Operation, features_of
+from airflow_provider_mlbridge.features.recipe import Recipe
+from airflow_provider_mlbridge.features.steps.base import State
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+    from airflow_provider_mlbridge.features.batch import TransformResult
+    from airflow_provider_mlbridge.results import Snapshot
+
+STATE_FORMAT = "mlbridge.features.state"
+STATE_VERSION = 1
+"""Version of the state's JSON."""
+
+FEATURES_VERSION = 1
+"""
+Version of what the steps compute. It goes up when the same recipe on the same data would give other values or
+other bytes; it is part of the fingerprint of a feature set.
+"""
+
+
+@dataclass(frozen=True)
+class FittedRecipe:
+    """
+    What :meth:`Recipe.fit` returns.
+
+    :param recipe: the recipe.
+    :param inputs: the columns that the steps read, with their kinds.
+    :param operations: which step works on which column.
+    :param states: what each operation has learned, plain JSON.
+    :param split_state: what the split needs to know, plain JSON.
+    :param features: the result's columns.
+    :param train_rows: rows that were learned from.
+    """
+
+    recipe: Recipe
+    inputs: Mapping[str, Kind]
+    operations: tuple[Operation, ...]
+    states: tuple[State, ...]
+    split_state: Mapping[str, Any]
+    features: tuple[Feature, ...]
+    train_rows: int
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """Names of the features, in the order of the output's columns."""
+        return tuple(feature.name for feature in self.features)
+
+    def transform_row(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """
+        The features of one row, in pure Python; equal to what :meth:`transform` writes for it.
+
+        :param row: values by column; None and NaN are missing; other keys are ignored. Dates may be ISO 8601
+            strings.
+        :return: values by feature name; None where missing.
+        :raises ColumnNotFoundError: when a column is not in ``row`` at all.
+        :raises FeatureValueError: for a value of the wrong type, or one that a step's policy refuses.
+        """
+        values: dict[str, Any] = {}
+        readers, program, names = self._program
+        for column, read in readers:
+            try:
+                value = row[column]
+            except KeyError:
+                missing = [name for name in self.inputs if name not in row]
+                raise ColumnNotFoundError(
+                    f"the row has no {options.shown(missing)}; it must have {options.shown(self.inputs)} "
+                    f"(None when the value is missing)"
+                ) from None
+            values[column] = read(value)
+        for column, outputs, function in program:
+            values.update(zip(outputs, function(values[column]), strict=True))
+        return {name: values[name] for name in names}
+
+    @cached_property
+    def _program(
+        self,
+    ) -> tuple[
+        list[tuple[str, Callable[[Any], Any]]],
+        list[tuple[str, list[str], Callable[[Any], Sequence[Any]]]],
+        tuple[str, ...],
+    ]:
+        readers = [(name, reader(name, kind)) for name, kind in self.inputs.items()]
+        program = []
+        for operation, state in zip(self.operations, self.states, strict=True):
+            outputs = [name for name, _ in operation.outputs(state)]
+            program.append((operation.column, outputs, operation.row_function(state)))
+        return readers, program, self.feature_names
+
+    def transform(
+        self,
+        datamart: str | Path | Mapping[str, Any] | Snapshot,
+        out: str | Path,
+        *,
+        s3_client: S3Client | None = None,
+        memory_limit: str = "2GB",
+        threads: int | None = None,
+        scratch_dir: str | Path | None = None,
+        scratch_limit_bytes: int | None = None,
+    ) -> TransformResult:
+        """
+        Write the features of a whole dataset as Parquet.
+
+        The columns are the keys, the label (when the data has it), ``split`` (when the data has the columns
+        it is made from) and the features; rows are sorted by the keys.
+
+        :param datamart: URI or path of the Parquet data, or a snapshot of it; see :meth:`Recipe.fit` for the
+            other parameters.
+        :param out: URI or path of the file to write; when it does not end in ``.parquet``, of the folder
+            that gets ``features.parquet``.
+        :raises ColumnNotFoundError: when a column is not there.
+        :raises FeatureValueError: when values break a step's policy, or a column has another type than the
+            one learned from. Nothing is written then.
+        """
+        from airflow_provider_mlbridge.features.batch import FEATURES_FILE, transform_session, upload
+        from airflow_provider_mlbridge.features.session import open_session, scratch_folder
+
+        with scratch_folder(scratch_dir) as folder:
+            with open_session(
+                datamart,
+                s3_client=s3_client,
+                memory_limit=memory_limit,
+                threads=threads,
+                scratch_dir=scratch_dir,
+                scratch_limit_bytes=scratch_limit_bytes,
+            ) as session:
+                written = transform_session(session, self, folder / FEATURES_FILE)
+            # The session's end has shown that the data did not change while it was read.
+            return upload(written, out, s3_client=s3_client)
+
+    def to_json(self) -> str:
+        """
+        Everything learned as strict JSON, with a version and a checksum.
+
+        It holds nothing about rows outside the training split, and nothing about the time it was made: the
+        same training rows give the same text, byte for byte.
+        """
+        document: dict[str, Any] = {
+            "format": STATE_FORMAT,
+            "version": STATE_VERSION,
+            "features_version": FEATURES_VERSION,
+            "recipe_hash": self.recipe.hash,
+            "recipe": self.recipe.to_dict(),
+            "train_rows": self.train_rows,
+            "inputs": dict(self.inputs),
+            "split": dict(self.split_state),
+            "operations": [
+                {
+                    "step": operation.position,
+                    "column": operation.column,
+                    "kind": operation.kind,
+                    "state": dict(state),
+                }
+                for operation, state in zip(self.operations, self.states, strict=True)
+            ],
+            "features": [[feature.name, feature.kind] for feature in self.features],
+        }
+        document["checksum"] = _checksum(document)
+        return json.dumps(document, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> FittedRecipe:
+        """
+        Read what :meth:`to_json` wrote.
+
+        :raises InvalidRecipeError: when it is something else, comes from a newer version, or was changed.
+        """
+        try:
+            document = json.loads(text)
+        except ValueError as error:
+            raise InvalidRecipeError(f"the feature state is not JSON: {error}") from error
+        if not isinstance(document, dict) or document.get("format") != STATE_FORMAT:
+            found = document.get("format") if isinstance(document, dict) else type(document).__name__
+            raise InvalidRecipeError(f"not a feature state: format is {found!r}, expected {STATE_FORMAT!r}")
+        for name, known in (("version", STATE_VERSION), ("features_version", FEATURES_VERSION)):
+            if document.get(name) != known:
+                raise InvalidRecipeError(
+                    f"the feature state has {name} {document.get(name)!r}, this provider computes "
+                    f"{known}. Use the version of airflow-provider-mlbridge that wrote it, or fit again."
+                )
+        checksum = document.pop("checksum", None)
+        if checksum != _checksum(document):
+            raise InvalidRecipeError(
+                f"the feature state was changed after it was written: its checksum is {checksum!r}, its "
+                f"content gives {_checksum(document)!r}. Take it from the published version again, "
+                f"or fit again."
+            )
+        return cls._read(document)
+
+    @classmethod
+    def _read(cls, document: Mapping[str, Any]) -> FittedRecipe:
+        recipe = Recipe.from_dict(document["recipe"])
+        inputs: dict[str, Kind] = dict(document["inputs"])
+        operations, states = [], []
+        for item in document["operations"]:
+            step = recipe.steps[item["step"] - 1]
+            operations.append(Operation(item["step"], step, item["column"], KINDS[KINDS.index(item["kind"])]))
+            states.append(item["state"])
+        return cls(
+            recipe=recipe,
+            inputs=inputs,
+            operations=tuple(operations),
+            states=tuple(states),
+            split_state=document["split"],
+            features=tuple(features_of(recipe, inputs, operations, states)),
+            train_rows=document["train_rows"],
+        )
+
+
+def _checksum(document: Mapping[str, Any]) -> str:
+    canonical = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()

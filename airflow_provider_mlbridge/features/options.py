@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checks on what users write in recipes; every message names the option, the value and the valid ones."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from airflow_provider_mlbridge.exceptions import InvalidRecipeError
+
+
+def shown(values: Iterable[object]) -> str:
+    """Up to ten values for a message, then how many more there are."""
+    items = [value if isinstance(value, str) else repr(value) for value in values]
+    rest = len(items) - 10
+    return ", ".join(items[:10]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def known_keys(what: str, document: Mapping[str, Any], valid: Iterable[str]) -> None:
+    """Refuse keys that mean nothing, which are usually typing errors."""
+    names = list(valid)
+    unknown = [key for key in document if key not in names]
+    if unknown:
+        raise InvalidRecipeError(f"{what}: unknown {shown(unknown)}; valid are {shown(names)}")
+
+
+def choice(what: str, name: str, value: object, valid: Sequence[str]) -> str:
+    """One of a closed set of words."""
+    if not isinstance(value, str) or value not in valid:
+        raise InvalidRecipeError(f"{what}: {name}={value!r} is not valid; use one of {', '.join(valid)}")
+    return value
+
+
+def number(
+    what: str, name: str, value: object, *, low: float | None = None, high: float | None = None
+) -> float:
+    """A finite number, within [``low``, ``high``] when they are given."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise InvalidRecipeError(f"{what}: {name}={value!r} must be a finite number")
+    if (low is not None and value < low) or (high is not None and value > high):
+        raise InvalidRecipeError(f"{what}: {name}={value!r} must be between {low} and {high}")
+    return float(value)
+
+
+def integer(what: str, name: str, value: object, *, low: int, high: int) -> int:
+    """An integer within [``low``, ``high``]."""
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise InvalidRecipeError(f"{what}: {name}={value!r} must be an integer from {low} to {high}")
+    return value
+
+
+def boolean(what: str, name: str, value: object) -> bool:
+    """True or False, and nothing that merely looks like it."""
+    if not isinstance(value, bool):
+        raise InvalidRecipeError(f"{what}: {name}={value!r} must be true or false")
+    return value
+
+
+def text(what: str, name: str, value: object) -> str:
+    """A non-empty string."""
+    if not isinstance(value, str) or not value:
+        raise InvalidRecipeError(f"{what}: {name}={value!r} must be a non-empty string")
+    return value
+
+
+def texts(what: str, name: str, value: object) -> tuple[str, ...]:
+    """Different non-empty strings; a single one may stand for a list of one."""
+    items = [value] if isinstance(value, str) else value
+    if not isinstance(items, Sequence) or not all(isinstance(item, str) and item for item in items):
+        raise InvalidRecipeError(f"{what}: {name}={value!r} must be a list of non-empty strings")
+    repeated = sorted({item for item in items if list(items).count(item) > 1})
+    if repeated:
+        raise InvalidRecipeError(f"{what}: {name} names {shown(repeated)} more than once")
+    return tuple(items)
+
+
+def scalars(what: str, name: str, value: object) -> tuple[Any, ...]:
+    """Different strings, integers or booleans, all of one type."""
+    if isinstance(value, str) or not isinstance(value, Sequence) or not value:
+        raise InvalidRecipeError(f"{what}: {name}={value!r} must be a list of at least one value")
+    kinds = {type(item) for item in value}
+    if len(kinds) > 1 or not kinds <= {str, int, bool}:
+        raise InvalidRecipeError(
+            f"{what}: {name}={list(value)!r} must be strings, or integers, or booleans, not a mixture. "
+            f"(YAML reads yes, no, on and off as booleans: quote them.)"
+        )
+    if len(set(value)) != len(value):
+        raise InvalidRecipeError(f"{what}: {name}={list(value)!r} has a value twice")
+    return tuple(value)

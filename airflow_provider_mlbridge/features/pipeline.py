@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From the datamart's table to the table of features, as far as the states are known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from airflow_provider_mlbridge.features.kinds import Column, Kind
+from airflow_provider_mlbridge.features.plan import Operation
+from airflow_provider_mlbridge.features.recipe import Recipe
+from airflow_provider_mlbridge.features.session import FILE_INDEX, ROW_INDEX
+from airflow_provider_mlbridge.features.splits import TRAIN
+from airflow_provider_mlbridge.features.steps import Check
+from airflow_provider_mlbridge.features.steps.base import State, flag
+
+SPLIT_ALIAS = "split"
+
+
+@dataclass
+class Pipeline:
+    """
+    A table that grows column by column, under names of its own (``c0``, ``c1``, ...).
+
+    Column names of users may differ from one another in ways that engines cannot see (case), so they appear
+    in the last selection only. A column is added in a new layer of the query only when it is computed from
+    one that is not in the table yet.
+
+    :param table: Ibis table.
+    :param names: current alias by column name.
+    """
+
+    table: Any
+    names: dict[str, str]
+    _pending: dict[str, Any] = field(default_factory=dict)
+    _count: int = 0
+
+    def column(self, name: str) -> Any:
+        """The current expression of a column."""
+        alias = self.names[name]
+        if alias in self._pending:
+            self.flush()
+        return self.table[alias]
+
+    def assign(self, name: str, expression: Any) -> str:
+        """Give a column a new value, and return its alias."""
+        alias = f"v{self._count}"
+        self._count += 1
+        self._pending[alias] = expression
+        self.names[name] = alias
+        return alias
+
+    def flush(self) -> None:
+        """Take what was assigned into the table."""
+        if self._pending:
+            self.table = self.table.mutate(**self._pending)
+            self._pending = {}
+
+    def apply(self, operation: Operation, state: State) -> None:
+        """Add the results of an operation."""
+        value = self.column(operation.column)
+        results = zip(operation.outputs(state), operation.expressions(value, state), strict=True)
+        for (name, _), expression in results:
+            self.assign(name, expression)
+
+    def train(self) -> Any:
+        """The rows of the training split."""
+        self.flush()
+        return self.table.filter(self.table[SPLIT_ALIAS] == TRAIN)
+
+
+def start(
+    table: Any,
+    columns: Mapping[str, Column],
+    recipe: Recipe,
+    inputs: Mapping[str, Kind],
+    split_state: Mapping[str, Any],
+) -> Pipeline:
+    """
+    The columns that a recipe reads, cleaned, with the split.
+
+    Columns with a role (keys, label) are read when they are there: a table to be scored has no label.
+    """
+    import ibis
+
+    wanted = dict.fromkeys([*inputs, *recipe.keys, *([recipe.label] if recipe.label else [])])
+    names: dict[str, str] = {}
+    selected: dict[str, Any] = {}
+    for name in wanted:
+        if name in columns:
+            names[name] = f"c{len(names)}"
+            selected[names[name]] = clean(table[name], columns[name], inputs.get(name))
+    split = recipe.resolved_split()
+    if split is None:
+        selected[SPLIT_ALIAS] = ibis.literal(TRAIN)
+    elif all(name in columns for name in split.columns()):
+        cleaned = table.select(
+            **{name: clean(table[name], columns[name]) for name in split.columns()},
+            **selected,
+            **{name: table[name] for name in (FILE_INDEX, ROW_INDEX)},
+        )
+        return Pipeline(
+            cleaned.select(
+                *names.values(),
+                FILE_INDEX,
+                ROW_INDEX,
+                **{SPLIT_ALIAS: split.expression(cleaned, split_state)},
+            ),
+            names,
+        )
+    return Pipeline(
+        table.select(**selected, **{name: table[name] for name in (FILE_INDEX, ROW_INDEX)}), names
+    )
+
+
+def clean(value: Any, column: Column, kind: Kind | None = None) -> Any:
+    """
+    One missing value (NULL), one float, one timestamp: see ``kinds``.
+
+    :param kind: kind that the column had when the recipe was fitted; a float may be an integer now.
+    """
+    import ibis
+
+    if kind == "float" and column.kind == "int":
+        return value.cast("float64")
+    if column.kind == "float":
+        number = value if column.ibis_type == "float64" else value.cast("float64")
+        return ibis.ifelse(number.isnan(), ibis.null("float64"), number)
+    if column.kind == "timestamp" and column.ibis_type != "timestamp":
+        return value.cast("timestamp")
+    return value
+
+
+def collect_checks(
+    pipeline: Pipeline, operations: Sequence[Operation], states: Sequence[State]
+) -> list[tuple[Operation, Check, str, str]]:
+    """
+    Apply all operations, and add what they want to have counted.
+
+    :return: operation, check, alias of its int8 column, alias of the column it looks at.
+    """
+    found = []
+    for number, (operation, state) in enumerate(zip(operations, states, strict=True)):
+        value = pipeline.column(operation.column)
+        source = pipeline.names[operation.column]
+        for check in operation.checks(value, state):
+            alias = pipeline.assign(f"\0check {number} {check.name}", flag(check.matches))
+            found.append((operation, check, alias, source))
+        pipeline.apply(operation, state)
+    pipeline.flush()
+    return found

@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A recipe bound to the columns of a datamart: which step works on which column, in which order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from airflow_provider_mlbridge.exceptions import ColumnNotFoundError, FitError, InvalidRecipeError
+from airflow_provider_mlbridge.features import options
+from airflow_provider_mlbridge.features.kinds import Kind
+from airflow_provider_mlbridge.features.recipe import SPLIT_COLUMN, Recipe
+from airflow_provider_mlbridge.features.selectors import not_found
+from airflow_provider_mlbridge.features.steps import Check, Needs, Step
+from airflow_provider_mlbridge.features.steps.base import RowFunction, State
+
+
+@dataclass(frozen=True)
+class Operation:
+    """
+    One step on one column.
+
+    :param position: place of the step in the recipe, from 1.
+    :param step: the step.
+    :param column: the column it works on.
+    :param kind: kind of the column at this point.
+    """
+
+    position: int
+    step: Step
+    column: str
+    kind: Kind
+
+    @property
+    def where(self) -> str:
+        """For messages."""
+        return f"step {self.position} ({self.step.TYPE}), column {self.column!r}"
+
+    @property
+    def stem(self) -> str:
+        """Name of the result, or what several begin with."""
+        return self.step.stem(self.column)
+
+    @property
+    def needs(self) -> Needs:
+        """What must be known of the column before the step can be fitted."""
+        return self.step.needs(self.kind)
+
+    def outputs(self, state: State | None) -> list[tuple[str, Kind]]:
+        """Names and kinds of the results."""
+        return self.step.outputs(self.stem, self.kind, state)
+
+    def expressions(self, value: Any, state: State) -> list[Any]:
+        """The results as Ibis expressions."""
+        return self.step.expressions(value, self.kind, state)
+
+    def checks(self, value: Any, state: State) -> list[Check]:
+        """What to count in a transform."""
+        return self.step.checks(value, self.kind, state)
+
+    def row_function(self, state: State) -> RowFunction:
+        """The results as a Python function."""
+        return self.step.row_function(self.where, self.kind, state)
+
+
+@dataclass(frozen=True)
+class Feature:
+    """
+    A column of the result.
+
+    :param name: its name.
+    :param kind: its kind.
+    :param discrete: whether its values are codes, worth counting the different ones.
+    """
+
+    name: str
+    kind: Kind
+    discrete: bool
+
+
+@dataclass(frozen=True)
+class Plan:
+    """
+    A recipe bound to columns.
+
+    :param recipe: the recipe.
+    :param inputs: the columns that the steps read, with their kinds, in the datamart's order.
+    :param operations: step by step, column by column.
+    """
+
+    recipe: Recipe
+    inputs: Mapping[str, Kind]
+    operations: Sequence[Operation]
+
+
+def bind(recipe: Recipe, kinds: Mapping[str, Kind | None], engine_types: Mapping[str, str]) -> Plan:
+    """
+    Find the columns of every step.
+
+    :param kinds: the datamart's columns in order; None for types that no step takes.
+    :param engine_types: their types, for messages.
+    :raises ColumnNotFoundError: for a column that is not there, with those that are.
+    :raises InvalidRecipeError: for a step on the wrong type, and for two results of one name.
+    """
+    split = recipe.resolved_split()
+    roles = [*recipe.keys, *(split.columns() if split else ())]
+    roles += [name for name in (recipe.label, recipe.event_time) if name is not None]
+    for name in roles:
+        if name not in kinds:
+            raise not_found(name, list(kinds))
+        if kinds[name] is None:
+            raise InvalidRecipeError(f"column {name!r} has type {engine_types[name]}, which has no use here")
+    if split:
+        split.check_kinds(kinds)
+
+    current: dict[str, Kind | None] = dict(kinds)
+    operations: list[Operation] = []
+    inputs: set[str] = set()
+    for position, step in enumerate(recipe.steps, start=1):
+        label = f"step {position} ({step.TYPE})"
+        try:
+            columns = step.selector.select(kinds, current, roles)
+        except ColumnNotFoundError as error:
+            raise ColumnNotFoundError(f"{label}: {error}") from error
+        except InvalidRecipeError as error:
+            raise InvalidRecipeError(f"{label}: {error}") from error
+        for column in columns:
+            if column == recipe.label:
+                raise InvalidRecipeError(
+                    f"{label}: {column!r} is the label; a feature made from it would give the answer away"
+                )
+            kind = current[column]
+            if kind is None or kind not in step.KINDS:
+                raise InvalidRecipeError(
+                    f"{label}: column {column!r} is {kind or engine_types[column]}; "
+                    f"{step.TYPE} takes {', '.join(step.KINDS)}"
+                )
+            operation = Operation(position, step, column, kind)
+            try:
+                _ = operation.needs
+                produced = operation.outputs(None)
+            except InvalidRecipeError as error:
+                raise InvalidRecipeError(f"{operation.where}: {error}") from error
+            # A column made by an earlier step may share its name with no column of the datamart.
+            if column in kinds:
+                inputs.add(column)
+            replaced = column if step.REPLACES and operation.stem == column else None
+            _add(current, produced, replaced, operation.where)
+            operations.append(operation)
+    return Plan(recipe, {name: kind for name, kind in kinds.items() if name in inputs and kind}, operations)
+
+
+def features_of(
+    recipe: Recipe,
+    inputs: Mapping[str, Kind],
+    operations: Sequence[Operation],
+    states: Sequence[State],
+    columns: Sequence[str] = (),
+) -> list[Feature]:
+    """
+    The result's columns, in order.
+
+    :param columns: the datamart's columns, whose names no new feature may take.
+    :raises InvalidRecipeError: when a feature and a key, the label or the split have one name.
+    """
+    current: dict[str, Kind | None] = {**dict.fromkeys(columns), **inputs}
+    features: dict[str, Feature] = {}
+    for operation, state in zip(operations, states, strict=True):
+        step, produced = operation.step, operation.outputs(state)
+        replaced = operation.column if step.REPLACES and operation.stem == operation.column else None
+        try:
+            _add(current, produced, replaced, operation.where)
+        except InvalidRecipeError as error:
+            raise FitError(str(error)) from error
+        if not step.REPLACES:
+            features.pop(operation.column, None)
+        for name, kind in produced:
+            features[name] = Feature(name, kind, step.DISCRETE or name != operation.stem)
+    roles = [name for name in (*recipe.keys, recipe.label) if name is not None]
+    for name in roles:
+        if name.lower() == SPLIT_COLUMN:
+            raise InvalidRecipeError(
+                f"{name!r} is a key or the label, but the output has a column {SPLIT_COLUMN!r} of its own; "
+                f"rename the column in the datamart"
+            )
+    taken = {name.lower(): name for name in (*roles, SPLIT_COLUMN)}
+    for name in features:
+        if name.lower() in taken:
+            raise InvalidRecipeError(
+                f"the feature {name!r} has the name of the output column {taken[name.lower()]!r} (key, label "
+                f'or split); give the step an output name, for example output="{{column}}_feature"'
+            )
+    if not features:
+        raise InvalidRecipeError(f"recipe {recipe.name!r}: the steps produce no feature")
+    return list(features.values())
+
+
+def _add(
+    current: dict[str, Kind | None],
+    produced: Sequence[tuple[str, Kind]],
+    replaced: str | None,
+    where: str,
+) -> None:
+    # Names that differ only in case are one name to DuckDB, Spark and Athena.
+    taken = {name.lower(): name for name in current}
+    for name, kind in produced:
+        if name != replaced and name.lower() in taken:
+            raise InvalidRecipeError(
+                f"{where}: the result {name!r} would be a second column {taken[name.lower()]!r}; give the "
+                f'step another output name, for example output="{{column}}_2". '
+                f"There are {options.shown(current)}"
+            )
+        current[name] = kind
+        taken[name.lower()] = name

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""YAML as recipes are written: no double keys, and ``1e3`` is a number."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from airflow_provider_mlbridge.exceptions import InvalidRecipeError
+
+# YAML 1.1 takes 1e3 and 1.5e3 for text, because it asks for a dot and for a sign.
+_FLOAT = re.compile(r"^[-+]?(?:\d+\.\d*|\.\d+|\d+)[eE][-+]?\d+$")
+
+
+def load_yaml(text: str) -> Any:
+    """
+    Plain Python objects of one YAML document; nothing else is ever constructed.
+
+    :raises InvalidRecipeError: when it is no YAML, or a mapping has a key twice.
+    """
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        pass
+
+    def mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = loader.construct_object(key_node, deep=True)
+            if isinstance(key, str) and key in seen:
+                raise InvalidRecipeError(
+                    f"the key {key!r} is there twice (line {key_node.start_mark.line + 1})"
+                )
+            if isinstance(key, str):
+                seen.add(key)
+        return loader.construct_mapping(node, deep=True)
+
+    Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, mapping)
+    Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+.0123456789"))
+    try:
+        return yaml.load(text, Loader=Loader)  # noqa: S506 - a SafeLoader
+    except yaml.YAMLError as error:
+        raise InvalidRecipeError(f"no valid YAML: {error}") from error

@@ -1,0 +1,234 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+The embedded engine: DuckDB over the local files of a snapshot.
+
+Expressions are written in Ibis and compiled to SQL here; the SQL runs on a connection of our own (``ibis``'
+own DuckDB connection calls methods that DuckDB 2.0 no longer has).
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_mlbridge.exceptions import (
+    ConfigurationError,
+    FeatureError,
+    InvalidParquetError,
+    InvalidRecipeError,
+)
+from airflow_provider_mlbridge.features.kinds import Column, Kind, column_of
+from airflow_provider_mlbridge.results import Snapshot
+from airflow_provider_mlbridge.storage import local_files, pin_snapshot
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+FILE_INDEX, ROW_INDEX = "__mlbridge_file", "__mlbridge_row"
+"""Columns of :attr:`Session.table` that give the place of a row in the snapshot."""
+
+ROW_GROUP_ROWS = 122_880
+
+
+@dataclass(frozen=True)
+class Session:
+    """
+    One snapshot, open for queries.
+
+    :param snapshot: what is read.
+    :param connection: the DuckDB connection.
+    :param columns: the datamart's columns in order.
+    :param table: Ibis table of them (those of a known kind), with :data:`FILE_INDEX` and :data:`ROW_INDEX`.
+    """
+
+    snapshot: Snapshot
+    connection: Any
+    columns: Mapping[str, Column]
+    table: Any
+
+    @property
+    def kinds(self) -> dict[str, Kind | None]:
+        """Kind by column."""
+        return {name: column.kind for name, column in self.columns.items()}
+
+    @property
+    def engine_types(self) -> dict[str, str]:
+        """DuckDB type by column."""
+        return {name: column.engine_type for name, column in self.columns.items()}
+
+    def query(self, expression: Any) -> list[dict[str, Any]]:
+        """Rows of an Ibis table expression."""
+        cursor = self._execute(compile_sql(expression))
+        names = [item[0] for item in cursor.description]
+        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+    def write(self, expression: Any, path: Path) -> None:
+        """
+        Write an Ibis table expression to one Parquet file, in its order.
+
+        The bytes depend on the rows and the engine's version only, not on threads or memory: DuckDB keeps
+        the order of rows and fills every row group to the same number of them.
+        """
+        target = str(path).replace("'", "''")
+        self._execute(
+            f"COPY ({compile_sql(expression)}) TO '{target}' "
+            f"(FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP_ROWS})"
+        )
+
+    def parquet(self, path: Path, ibis_schema: Mapping[str, str]) -> Any:
+        """An Ibis table over a Parquet file that was written here."""
+        import ibis
+
+        view = f"written_{path.stem}"
+        quoted = str(path).replace("'", "''")
+        self._execute(
+            f"CREATE OR REPLACE VIEW {view} AS SELECT * FROM read_parquet('{quoted}')"  # noqa: S608 - quoted
+        )
+        return ibis.table(dict(ibis_schema), name=view)
+
+    def schema_of(self, path: Path) -> dict[str, str]:
+        """Column names and DuckDB types of a Parquet file that was written here."""
+        quoted = str(path).replace("'", "''")
+        sql = f"DESCRIBE SELECT * FROM read_parquet('{quoted}')"  # noqa: S608 - quoted
+        rows = self._execute(sql).fetchall()
+        return {str(row[0]): str(row[1]) for row in rows}
+
+    def _execute(self, sql: str) -> Any:
+        import duckdb
+
+        try:
+            return self.connection.execute(sql)
+        except duckdb.OutOfMemoryException as error:
+            raise FeatureError(
+                f"{self.snapshot.uri}: the engine needs more memory than memory_limit, or more spill space "
+                f"than scratch_limit_bytes: {error}. Raise them, or lower threads."
+            ) from error
+        except (duckdb.InvalidInputException, duckdb.IOException) as error:
+            raise InvalidParquetError(f"{self.snapshot.uri} cannot be read: {error}") from error
+
+
+def compile_sql(expression: Any) -> str:
+    """DuckDB SQL of an Ibis expression."""
+    import ibis
+
+    return str(ibis.to_sql(expression, dialect="duckdb", pretty=False))
+
+
+@contextmanager
+def open_session(
+    datamart: str | Path | Mapping[str, Any] | Snapshot,
+    *,
+    s3_client: S3Client | None = None,
+    memory_limit: str = "2GB",
+    threads: int | None = None,
+    scratch_dir: str | Path | None = None,
+    scratch_limit_bytes: int | None = None,
+) -> Iterator[Session]:
+    """
+    Pin a datamart, bring it close and open it; see :meth:`Recipe.fit` for the parameters.
+
+    :raises InvalidParquetError: when a file cannot be read.
+    :raises ConfigurationError: for a memory limit or a thread count that the engine does not take.
+    """
+    snapshot = pin_snapshot(
+        str(datamart.absolute()) if isinstance(datamart, Path) else datamart, s3_client=s3_client
+    )
+    with (
+        local_files(
+            snapshot,
+            s3_client=s3_client,
+            scratch_dir=scratch_dir,
+            scratch_limit_bytes=scratch_limit_bytes,
+        ) as paths,
+        scratch_folder(scratch_dir) as folder,
+    ):
+        connection = _connect(memory_limit, threads, folder, scratch_limit_bytes)
+        try:
+            columns = _open_files(connection, snapshot, paths)
+            yield Session(snapshot, connection, columns, _table(columns))
+        finally:
+            connection.close()
+
+
+@contextmanager
+def scratch_folder(scratch_dir: str | Path | None) -> Iterator[Path]:
+    """A new folder below ``scratch_dir`` (the system's when None), deleted at the end of the block."""
+    if scratch_dir is not None:
+        Path(scratch_dir).mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="mlbridge-features-", dir=scratch_dir) as folder:
+        yield Path(folder)
+
+
+def _connect(memory_limit: str, threads: int | None, folder: Path, spill_limit: int | None) -> Any:
+    import duckdb
+
+    if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
+        raise ConfigurationError(f"threads={threads!r} must be an integer from 1, or None for all cores")
+    settings: dict[str, Any] = {
+        "memory_limit": memory_limit,
+        "temp_directory": f"{folder}/spill",
+        # Nothing is fetched from anywhere, and rows keep the order of the files.
+        "autoinstall_known_extensions": False,
+        "autoload_known_extensions": False,
+        "preserve_insertion_order": True,
+    }
+    if threads is not None:
+        settings["threads"] = threads
+    if spill_limit is not None:
+        settings["max_temp_directory_size"] = f"{spill_limit}B"
+    try:
+        connection = duckdb.connect(":memory:", config=settings)
+    except (duckdb.Error, TypeError) as error:
+        raise ConfigurationError(
+            f"memory_limit={memory_limit!r} or threads={threads!r} is not valid for the engine: {error}; "
+            f'write for example memory_limit="2GB"'
+        ) from error
+    connection.execute("SET TimeZone = 'UTC'")
+    # Parquet statistics do not tell of NaN, but DuckDB believes that they do: it takes isnan(x) for false, so
+    # NaN would never become NULL (duckdb#25521). For the same reason no query here filters on a float column.
+    connection.execute("SET disabled_optimizers = 'statistics_propagation'")
+    return connection
+
+
+def _open_files(connection: Any, snapshot: Snapshot, paths: list[Path]) -> dict[str, Column]:
+    import duckdb
+
+    listed = ", ".join("'" + str(path).replace("'", "''") + "'" for path in paths)
+    # Only folders below the datamart's root are partitions, whatever the folders above it are called.
+    partitions = {
+        part.partition("=")[0] for file in snapshot.files for part in file.path.split("/")[:-1] if "=" in part
+    }
+    hive = "true" if partitions else "false"
+    above = {
+        part.partition("=")[0]
+        for path in paths[:1]
+        for part in path.parts[:-1]
+        if partitions and "=" in part and part.partition("=")[0] not in partitions
+    }
+    excluded = ", ".join('"' + name.replace('"', '""') + '"' for name in sorted(above))
+    star = f"* EXCLUDE ({excluded})" if excluded else "*"
+    relation = f"read_parquet([{listed}], hive_partitioning = {hive})"
+    try:
+        described = connection.execute(f"DESCRIBE SELECT {star} FROM {relation}").fetchall()  # noqa: S608
+        connection.execute(
+            f"CREATE VIEW datamart AS SELECT {star}, file_index::BIGINT AS {FILE_INDEX}, "  # noqa: S608
+            f"file_row_number::BIGINT AS {ROW_INDEX} FROM {relation}"
+        )
+    except duckdb.Error as error:
+        raise InvalidParquetError(f"{snapshot.uri} cannot be read as Parquet: {error}") from error
+    columns = {str(row[0]): column_of(str(row[1])) for row in described}
+    clash = {FILE_INDEX, ROW_INDEX} & columns.keys()
+    if clash:
+        raise InvalidRecipeError(f"{snapshot.uri}: the column names {sorted(clash)} are reserved")
+    return columns
+
+
+def _table(columns: Mapping[str, Column]) -> Any:
+    import ibis
+
+    schema = {name: column.ibis_type for name, column in columns.items() if column.kind is not None}
+    return ibis.table({**schema, FILE_INDEX: "int64", ROW_INDEX: "int64"}, name="datamart")

@@ -1,0 +1,306 @@
+# SPDX-License-Identifier: Apache-2.0
+# Methods are described once, in Split, and not every one needs all its arguments.
+# ruff: noqa: ARG002, D102
+"""
+Which rows a recipe learns from.
+
+Every split sorts rows into ``train``, ``validation`` and ``test``. Only ``train`` is ever looked at by
+``fit``. Without a split all rows are ``train``: then no honest test is possible with this feature set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from datetime import UTC, date, datetime
+from typing import Any, ClassVar, Self
+
+from airflow_provider_mlbridge.exceptions import FitError, InvalidRecipeError
+from airflow_provider_mlbridge.features import options
+from airflow_provider_mlbridge.features.kinds import Kind
+
+TRAIN, VALIDATION, TEST = "train", "validation", "test"
+_HASH_DIGITS = 13
+"""Hexadecimal digits of the md5 that are looked at: 52 bits, which a float holds exactly."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """Base of the splits."""
+
+    BY: ClassVar[str] = ""
+
+    def columns(self) -> tuple[str, ...]:
+        """The columns that the split reads."""
+        raise NotImplementedError
+
+    def check_kinds(self, kinds: Mapping[str, Kind | None]) -> None:
+        """:raises InvalidRecipeError: when a column is of a kind that this split cannot use."""
+
+    def fit(self, table: Any, query: Callable[[Any], list[dict[str, Any]]]) -> dict[str, Any]:
+        """What must be known of the data, as plain JSON; ``table`` has the columns under their own names."""
+        return {}
+
+    def expression(self, table: Any, state: Mapping[str, Any]) -> Any:
+        """Ibis string: train, validation or test."""
+        raise NotImplementedError
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON with ``by`` first; options at their default are left out."""
+        document: dict[str, Any] = {"by": self.BY}
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if value != item.default:
+                document[item.name] = list(value) if isinstance(value, tuple) else value
+        return document
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any]) -> Self:
+        """Read what :meth:`to_dict` wrote."""
+        given = {key: value for key, value in document.items() if key != "by"}
+        options.known_keys(f"split by {cls.BY}", given, [item.name for item in fields(cls)])
+        return cls(**given)
+
+
+def _shares(what: str, train: object, validation: object) -> tuple[float, float]:
+    first = options.number(what, "train", train, low=0, high=1)
+    second = options.number(what, "validation", validation, low=0, high=1)
+    if not 0 < first <= 1 or first + second > 1:
+        raise InvalidRecipeError(
+            f"{what}: train={train!r} must be above 0, and train and validation={validation!r} at most 1 "
+            f"together"
+        )
+    return first, second
+
+
+@dataclass(frozen=True)
+class HashSplit(Split):
+    """
+    At random, but always alike: by the md5 of the keys.
+
+    The bucket of a row is the first 13 hexadecimal digits of ``md5(salt + ":" + keys)``, with the keys as
+    text joined by U+001F and missing ones as empty text, taken as a fraction of 16**13. Rows with equal
+    keys stay together, so name the column of a group to split by group.
+
+    :param keys: columns to hash (integers, strings, dates, booleans); the recipe's keys when empty.
+    :param train: share of the training split.
+    :param validation: share of the validation split; the rest is test.
+    :param salt: changes which rows are where.
+    """
+
+    BY: ClassVar[str] = "hash"
+
+    keys: Sequence[str] = ()
+    train: float = 0.8
+    validation: float = 0.0
+    salt: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "keys", options.texts("split by hash", "keys", self.keys))
+        train, validation = _shares("split by hash", self.train, self.validation)
+        object.__setattr__(self, "train", train)
+        object.__setattr__(self, "validation", validation)
+        if not isinstance(self.salt, str):
+            raise InvalidRecipeError(f"split by hash: salt={self.salt!r} must be a string")
+
+    def columns(self) -> tuple[str, ...]:
+        return tuple(self.keys)
+
+    def check_kinds(self, kinds: Mapping[str, Kind | None]) -> None:
+        for name in self.keys:
+            if kinds[name] not in ("int", "string", "date", "bool"):
+                raise InvalidRecipeError(
+                    f"split by hash: column {name!r} is {kinds[name] or 'unsupported'}; valid are int, "
+                    f"string, date and bool, which every engine writes as the same text"
+                )
+
+    def expression(self, table: Any, state: Mapping[str, Any]) -> Any:
+        import ibis
+
+        joined: Any = ibis.literal(f"{self.salt}:")
+        for position, name in enumerate(self.keys):
+            key = table[name].cast("string").fill_null("")
+            joined = joined + key if position == 0 else joined + ibis.literal("\x1f") + key
+        # Hexadecimal text of equal length sorts as the numbers do, so no engine has to parse it.
+        # (The digits after the thirteenth do not matter: the threshold is shorter, so sorts before them.)
+        bucket = joined.hexdigest("md5")
+        branches = [(bucket < _threshold(self.train), TRAIN)]
+        if self.validation:
+            branches.append((bucket < _threshold(self.train + self.validation), VALIDATION))
+        return ibis.cases(*branches, else_=TEST)
+
+
+def _threshold(share: float) -> str:
+    buckets = 16**_HASH_DIGITS
+    limit = round(share * buckets)
+    # "g" sorts after every hexadecimal digit: all buckets are below the whole.
+    return "g" if limit >= buckets else f"{limit:0{_HASH_DIGITS}x}"
+
+
+@dataclass(frozen=True)
+class TimeSplit(Split):
+    """
+    The past to learn from, the future to test on.
+
+    Either with cut-offs, or with shares, whose boundaries are the event times at those ranks. Rows without
+    event time are test: nothing shows that they are from the past.
+
+    :param column: event time (date or timestamp); the recipe's ``event_time`` when empty.
+    :param cutoff: rows before this moment are train. ISO 8601, UTC when it has no zone.
+    :param validation_cutoff: rows from ``cutoff`` to before this moment are validation.
+    :param train: share of the rows, the earliest; equal times at the boundary are all train.
+    :param validation: share of the rows after those; the rest is test.
+    """
+
+    BY: ClassVar[str] = "time"
+
+    column: str = ""
+    cutoff: str | date | None = None
+    validation_cutoff: str | date | None = None
+    train: float | None = None
+    validation: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.column, str):
+            raise InvalidRecipeError(f"split by time: column={self.column!r} must be a column name")
+        for name in ("cutoff", "validation_cutoff"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, _moment(name, getattr(self, name)).isoformat())
+        if (self.cutoff is None) == (self.train is None):
+            raise InvalidRecipeError("split by time: give either cutoff or train (a share), not both")
+        if self.train is not None:
+            train, validation = _shares("split by time", self.train, self.validation)
+            object.__setattr__(self, "train", train)
+            object.__setattr__(self, "validation", validation)
+            if self.validation_cutoff is not None:
+                raise InvalidRecipeError("split by time: validation_cutoff goes with cutoff, not with train")
+        elif self.validation:
+            raise InvalidRecipeError("split by time: with cutoff give validation_cutoff, not validation")
+        if self.validation_cutoff is not None and str(self.validation_cutoff) < str(self.cutoff):
+            raise InvalidRecipeError(
+                f"split by time: validation_cutoff={self.validation_cutoff} is before cutoff={self.cutoff}"
+            )
+
+    def columns(self) -> tuple[str, ...]:
+        return (self.column,)
+
+    def check_kinds(self, kinds: Mapping[str, Kind | None]) -> None:
+        if kinds[self.column] not in ("date", "timestamp"):
+            raise InvalidRecipeError(
+                f"split by time: column {self.column!r} is {kinds[self.column] or 'unsupported'}; it must be "
+                f"a date or a timestamp"
+            )
+
+    def fit(self, table: Any, query: Callable[[Any], list[dict[str, Any]]]) -> dict[str, Any]:
+        if self.train is None:
+            return {}
+        time = table[self.column].cast("timestamp")
+        known = query(table.aggregate(n=time.count()))[0]["n"]
+        # The boundary is the last time inside a split, never the first one after it: so nothing that
+        # happens in the test split can change what is stored.
+        state: dict[str, Any] = {}
+        for name, share in (("train_until", self.train), ("validation_until", self.train + self.validation)):
+            rank = round(share * known)
+            if rank == 0:
+                raise FitError(
+                    f"split by time: {share:g} of the {known} rows with a time in {self.column!r} is none"
+                )
+            ordered = table.filter(time.notnull()).select(time=time).order_by("time")
+            state[name] = query(ordered.limit(1, offset=rank - 1))[0]["time"].isoformat()
+        if not self.validation:
+            del state["validation_until"]
+        return state
+
+    def expression(self, table: Any, state: Mapping[str, Any]) -> Any:
+        import ibis
+
+        time = table[self.column].cast("timestamp")
+        branches = []
+        for name, until, before in (
+            (TRAIN, state.get("train_until"), self.cutoff),
+            (VALIDATION, state.get("validation_until"), self.validation_cutoff),
+        ):
+            if until is not None:
+                branches.append((time <= ibis.literal(datetime.fromisoformat(until)), name))
+            elif before is not None:
+                branches.append((time < ibis.literal(datetime.fromisoformat(str(before))), name))
+        return ibis.cases(*branches, else_=TEST)
+
+
+def _moment(name: str, value: object) -> datetime:
+    """A UTC moment without zone. YAML turns unquoted dates into date objects, so those are fine too."""
+    try:
+        if isinstance(value, str):
+            value = datetime.fromisoformat(value)
+        elif isinstance(value, date) and not isinstance(value, datetime):
+            value = datetime(value.year, value.month, value.day)  # noqa: DTZ001 - UTC by definition
+        if isinstance(value, datetime):
+            return value.astimezone(UTC).replace(tzinfo=None) if value.tzinfo else value
+    except ValueError:
+        pass
+    raise InvalidRecipeError(f"split by time: {name}={value!r} must be an ISO 8601 date or time")
+
+
+@dataclass(frozen=True)
+class ColumnSplit(Split):
+    """
+    As a column of the datamart says.
+
+    :param column: its name.
+    :param train: values that mean train.
+    :param validation: values that mean validation; all others, and missing ones, mean test.
+    """
+
+    BY: ClassVar[str] = "column"
+
+    column: str = ""
+    train: Sequence[str | int | bool] = (TRAIN,)
+    validation: Sequence[str | int | bool] = ()
+
+    def __post_init__(self) -> None:
+        options.text("split by column", "column", self.column)
+        object.__setattr__(self, "train", options.scalars("split by column", "train", self.train))
+        if self.validation:
+            values = options.scalars("split by column", "validation", self.validation)
+            object.__setattr__(self, "validation", values)
+        else:
+            object.__setattr__(self, "validation", ())
+        both = sorted(map(str, set(self.train) & set(self.validation)))
+        if both:
+            raise InvalidRecipeError(f"split by column: {options.shown(both)} is both train and validation")
+
+    def columns(self) -> tuple[str, ...]:
+        return (self.column,)
+
+    def check_kinds(self, kinds: Mapping[str, Kind | None]) -> None:
+        expected = {str: "string", bool: "bool", int: "int"}
+        for value in (*self.train, *self.validation):
+            if kinds[self.column] != expected[type(value)]:
+                raise InvalidRecipeError(
+                    f"split by column: {self.column!r} is {kinds[self.column] or 'unsupported'}, but "
+                    f"{value!r} is {expected[type(value)]}"
+                )
+
+    def expression(self, table: Any, state: Mapping[str, Any]) -> Any:
+        import ibis
+
+        value = table[self.column]
+        branches = [(value.isin(list(self.train)), TRAIN)]
+        if self.validation:
+            branches.append((value.isin(list(self.validation)), VALIDATION))
+        return ibis.cases(*branches, else_=TEST)
+
+
+SPLITS: dict[str, type[Split]] = {split.BY: split for split in (HashSplit, TimeSplit, ColumnSplit)}
+
+
+def parse_split(document: object) -> Split | None:
+    """A split from its mapping with ``by`` and options; None stays None."""
+    if document is None or isinstance(document, Split):
+        return document
+    if not isinstance(document, Mapping):
+        raise InvalidRecipeError(f"split must be a mapping with by, got {document!r}")
+    by: Any = document.get("by")
+    if not isinstance(by, str) or by not in SPLITS:
+        raise InvalidRecipeError(f"split: by={by!r} is not valid; use one of {', '.join(SPLITS)}")
+    return SPLITS[by].from_dict(document)

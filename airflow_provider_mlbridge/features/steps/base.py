@@ -1,0 +1,245 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+What a step is.
+
+A step holds options only. What it learns is a plain JSON object, its *state*; with that it can say the same
+thing twice: as Ibis expressions for tables and as a Python function for single rows. Both must agree, so
+they stand next to each other in each class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Any, ClassVar, Self
+
+from airflow_provider_mlbridge.exceptions import FitError, InvalidRecipeError
+from airflow_provider_mlbridge.features import options
+from airflow_provider_mlbridge.features.kinds import KINDS, Kind
+from airflow_provider_mlbridge.features.selectors import Selector
+
+State = Mapping[str, Any]
+RowFunction = Callable[[Any], Sequence[Any]]
+
+
+@dataclass(frozen=True)
+class Needs:
+    """
+    What a step wants to know of its column on the training rows; see :class:`Summary`.
+
+    :param extent: number of values, smallest and largest.
+    :param quantiles: which quantiles.
+    :param moments: mean and standard deviation.
+    :param mode: the most frequent value.
+    :param categories: how often each value occurs.
+    """
+
+    extent: bool = False
+    quantiles: tuple[float, ...] = ()
+    moments: bool = False
+    mode: bool = False
+    categories: bool = False
+
+    def __bool__(self) -> bool:
+        return self != Needs()
+
+
+@dataclass(frozen=True)
+class Summary:
+    """
+    A column on the training rows.
+
+    :param where: step and column, for messages.
+    :param rows: training rows.
+    :param count: how many of them are not missing.
+    :param minimum: smallest value, or None.
+    :param maximum: largest value, or None.
+    :param infinite: how many values are infinite.
+    :param quantiles: value of each quantile asked for, by linear interpolation as in NumPy.
+    :param mean: arithmetic mean.
+    :param std: standard deviation of the population (divided by n, as scikit-learn does).
+    :param mode: most frequent value; the smallest of several.
+    :param categories: value and count, sorted by value; None when there are more than are looked at.
+    """
+
+    where: str
+    rows: int
+    count: int
+    minimum: Any = None
+    maximum: Any = None
+    infinite: int = 0
+    quantiles: Mapping[float, float] = field(default_factory=dict)
+    mean: float | None = None
+    std: float | None = None
+    mode: Any = None
+    categories: tuple[tuple[Any, int], ...] | None = None
+
+    def require_values(self) -> None:
+        """:raises FitError: when every training value is missing."""
+        if not self.count:
+            raise FitError(
+                f"{self.where}: all {self.rows} values of the training split are missing, so nothing can be "
+                f"learned. Leave the column out, or impute a constant before this step."
+            )
+
+    def require_finite(self) -> None:
+        """:raises FitError: when there is no value, or an infinite one."""
+        self.require_values()
+        if self.infinite:
+            raise FitError(
+                f"{self.where}: {self.infinite} of {self.count} values of the training split are infinite. "
+                f"Bound them with a clip step before this one, or clean the datamart."
+            )
+
+
+@dataclass(frozen=True)
+class Check:
+    """
+    Something to count among the rows that are transformed.
+
+    :param name: what is counted, for example ``unknown``; the key in the statistics.
+    :param matches: Ibis boolean, never NULL.
+    :param fatal: whether one match is an error.
+    :param advice: what to do about it, for the error.
+    :param shows_values: whether the values matched may stand in the error (categories may).
+    """
+
+    name: str
+    matches: Any
+    fatal: bool
+    advice: str
+    shows_values: bool = False
+
+
+@dataclass(frozen=True)
+class Step:
+    """
+    Base of the steps.
+
+    :param columns: the columns to work on: a name, names, or a :class:`~..selectors.Selector`.
+    :param output: name of the result, in which ``{column}`` stands for the column, for example
+        ``"{column}_bin"``. Without it the step replaces its column.
+    """
+
+    TYPE: ClassVar[str] = ""
+    KINDS: ClassVar[tuple[Kind, ...]] = KINDS
+    REPLACES: ClassVar[bool] = True
+    """Whether the first output takes the column's place; if not, all outputs are new columns."""
+    DISCRETE: ClassVar[bool] = False
+    """Whether the outputs are codes, whose different values are worth counting."""
+
+    columns: Any
+    output: str | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "columns", Selector.of(self.columns))
+        if self.output is not None:
+            options.text(self.TYPE, "output", self.output)
+            many = len(self.selector.names) != 1
+            if "{column}" not in self.output and many:
+                raise InvalidRecipeError(
+                    f"{self.TYPE}: output={self.output!r} must contain {{column}}, because the step may "
+                    f"work on several columns"
+                )
+        self.validate()
+
+    @property
+    def selector(self) -> Selector:
+        """The columns, as a selector."""
+        selector: Selector = self.columns
+        return selector
+
+    def validate(self) -> None:
+        """Check and normalise the options. :raises InvalidRecipeError: naming option, value, valid ones."""
+
+    def set(self, name: str, value: object) -> None:
+        """Normalise an option from :meth:`validate`, while the object is being made."""
+        object.__setattr__(self, name, value)
+
+    def stem(self, column: str) -> str:
+        """Name of the result, or what the names of several results begin with."""
+        return column if self.output is None else self.output.replace("{column}", column)
+
+    def needs(self, kind: Kind) -> Needs:  # noqa: ARG002
+        """What must be known before :meth:`fit`."""
+        return Needs()
+
+    def fit(self, summary: Summary, kind: Kind) -> dict[str, Any]:  # noqa: ARG002
+        """The state: plain JSON. :raises FitError: when nothing can be learned."""
+        return {}
+
+    def outputs(self, stem: str, kind: Kind, state: State | None) -> list[tuple[str, Kind]]:
+        """Names and kinds of the results; empty when they depend on a state that is not there yet."""
+        raise NotImplementedError
+
+    def expressions(self, value: Any, kind: Kind, state: State) -> list[Any]:
+        """The results as Ibis expressions over the column expression ``value``, as in :meth:`outputs`."""
+        raise NotImplementedError
+
+    def row_function(self, where: str, kind: Kind, state: State) -> RowFunction:
+        """The results as a function of one Python value of ``kind`` or None, as in :meth:`outputs`."""
+        raise NotImplementedError
+
+    def checks(self, value: Any, kind: Kind, state: State) -> list[Check]:  # noqa: ARG002
+        """What to count in a transform."""
+        return []
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON with ``type`` and ``columns`` first; options at their default are left out."""
+        document: dict[str, Any] = {"type": self.TYPE, "columns": self.selector.to_plain()}
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if item.name == "columns" or value == _default(item):
+                continue
+            document[item.name] = list(value) if isinstance(value, tuple) else value
+        return document
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any]) -> Self:
+        """Read what :meth:`to_dict` wrote. :raises InvalidRecipeError: for anything else."""
+        names = [item.name for item in fields(cls)]
+        options.known_keys(cls.TYPE, {key: None for key in document if key != "type"}, names)
+        for item in fields(cls):
+            if item.name not in document and item.default is MISSING:
+                raise InvalidRecipeError(f"{cls.TYPE}: {item.name!r} is missing")
+        return cls(**{key: value for key, value in document.items() if key != "type"})
+
+
+def _default(item: Any) -> Any:
+    return item.default
+
+
+def literal(value: Any) -> Any:
+    """
+    An Ibis literal that has exactly this value in the engine.
+
+    A float is written as text and cast: DuckDB reads ``0.12345678901234566`` as a DECIMAL, and the way from
+    there to DOUBLE rounds a second time (half of all random floats come out different in the last bit).
+    """
+    import ibis
+
+    if isinstance(value, float):
+        return ibis.literal(repr(value)).cast("float64")
+    return ibis.literal(value)
+
+
+def as_float(value: Any, kind: Kind) -> Any:
+    """``value`` as 64-bit float; booleans are 0 and 1."""
+    return value if kind == "float" else value.cast("float64")
+
+
+def as_int(value: Any, ibis_type: str) -> Any:
+    """
+    ``value`` as an integer of exactly this type.
+
+    Ibis leaves a cast out when it takes the value to be of that type already, and is wrong about DuckDB's
+    types of literals and date parts; so there is a cast to another type in between.
+    """
+    return value.cast("int64").cast(ibis_type)
+
+
+def flag(condition: Any) -> Any:
+    """A condition as int8: 1 when true, 0 when false or NULL."""
+    import ibis
+
+    return as_int(ibis.ifelse(condition, literal(1), literal(0)), "int8")

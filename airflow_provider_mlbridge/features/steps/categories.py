@@ -1,0 +1,289 @@
+# SPDX-License-Identifier: Apache-2.0
+# Methods are described once, in Step, and not every one needs all its arguments.
+# ruff: noqa: ARG002, D102
+"""Steps on categories, each with a policy for categories never seen and for missing ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from airflow_provider_mlbridge.exceptions import FeatureValueError, FitError, InvalidRecipeError
+from airflow_provider_mlbridge.features import options
+from airflow_provider_mlbridge.features.kinds import Kind
+from airflow_provider_mlbridge.features.steps.base import (
+    Check,
+    Needs,
+    RowFunction,
+    State,
+    Step,
+    Summary,
+    as_int,
+    flag,
+    literal,
+)
+
+UNKNOWN = ("error", "other", "ignore")
+MISSING = ("error", "category", "ignore")
+MAX_ONE_HOT = 1_000
+MAX_ORDINAL = 10_000
+
+_UNKNOWN_ADVICE = 'Fit on data that has them, or set unknown="other" or unknown="ignore".'
+_NULL_ADVICE = 'Impute before this step, or set missing="category" or missing="ignore".'
+
+
+@dataclass(frozen=True)
+class _CategoryStep(Step):
+    KINDS: ClassVar[tuple[Kind, ...]] = ("bool", "int", "float", "string")
+    DISCRETE: ClassVar[bool] = True
+
+    unknown: str = "error"
+    missing: str = "ignore"
+
+    def validate(self) -> None:
+        options.choice(self.TYPE, "unknown", self.unknown, UNKNOWN)
+        options.choice(self.TYPE, "missing", self.missing, MISSING)
+
+    def is_unknown(self, value: Any, state: State) -> Any:
+        """Ibis boolean: there is a value, but not one that has a place."""
+        raise NotImplementedError
+
+    def checks(self, value: Any, kind: Kind, state: State) -> list[Check]:
+        unknown = self.is_unknown(value, state)
+        return [
+            Check("unknown", unknown, self.unknown == "error", _UNKNOWN_ADVICE, shows_values=True),
+            Check("missing", value.isnull(), self.missing == "error", _NULL_ADVICE),
+        ]
+
+
+@dataclass(frozen=True)
+class OneHot(_CategoryStep):
+    """
+    One int8 column, 0 or 1, for each category of the training split: ``<name>_<category>``.
+
+    The column itself leaves the output. With ``min_frequency`` or ``max_categories`` the rarer categories
+    have no column of their own and are treated like unknown ones. Categories that differ only in case, which
+    many engines cannot tell apart as column names, get a number: ``carrier_UA``, ``carrier_ua_2``.
+
+    :param min_frequency: least number of training rows of a category, or, below 1, least share of them.
+    :param max_categories: keep only this many, the most frequent; at equal counts the later in sort order,
+        as scikit-learn does.
+    :param unknown: a category without a column is an ``error``, is counted in the column
+        ``<name>__other``, or, with ``ignore``, has 0 everywhere.
+    :param missing: a missing value is an ``error``, is a ``category`` with the column ``<name>__null``, or,
+        with ``ignore``, has 0 everywhere.
+    """
+
+    TYPE: ClassVar[str] = "one_hot"
+    REPLACES: ClassVar[bool] = False
+
+    min_frequency: float | int | None = None
+    max_categories: int | None = None
+
+    def validate(self) -> None:
+        super().validate()
+        if self.min_frequency is not None:
+            options.number(self.TYPE, "min_frequency", self.min_frequency, low=0)
+            if isinstance(self.min_frequency, float) and self.min_frequency >= 1:
+                raise InvalidRecipeError(
+                    f"{self.TYPE}: min_frequency={self.min_frequency!r} must be an integer number of rows, "
+                    f"or a share below 1"
+                )
+        if self.max_categories is not None:
+            options.integer(self.TYPE, "max_categories", self.max_categories, low=1, high=MAX_ONE_HOT)
+        if self.unknown == "error" and (self.min_frequency, self.max_categories) != (None, None):
+            raise InvalidRecipeError(
+                f"{self.TYPE}: min_frequency and max_categories leave categories without a column, so "
+                f'unknown="error" would refuse training rows; set unknown="other" or unknown="ignore"'
+            )
+
+    def needs(self, kind: Kind) -> Needs:
+        return Needs(categories=True)
+
+    def fit(self, summary: Summary, kind: Kind) -> dict[str, Any]:
+        summary.require_values()
+        counts = list(_categories(summary))
+        if self.min_frequency is not None:
+            least = self.min_frequency
+            least = least * summary.rows if isinstance(least, float) else least
+            counts = [item for item in counts if item[1] >= least]
+        if self.max_categories is not None and len(counts) > self.max_categories:
+            by_count = sorted(range(len(counts)), key=lambda index: counts[index][1])
+            kept = sorted(by_count[-self.max_categories :])
+            counts = [counts[index] for index in kept]
+        if len(counts) > MAX_ONE_HOT:
+            raise FitError(
+                f"{summary.where}: {len(counts)} categories would make as many columns, {MAX_ONE_HOT} are "
+                f"allowed. Set min_frequency or max_categories, or use ordinal."
+            )
+        return {"categories": [value for value, _ in counts]}
+
+    def outputs(self, stem: str, kind: Kind, state: State | None) -> list[tuple[str, Kind]]:
+        if state is None:
+            return []
+        names = [f"{stem}_{_text(value)}" for value in state["categories"]]
+        names += [f"{stem}__other"] if self.unknown == "other" else []
+        names += [f"{stem}__null"] if self.missing == "category" else []
+        return [(name, "int") for name in _distinct(names)]
+
+    def expressions(self, value: Any, kind: Kind, state: State) -> list[Any]:
+        results = [flag(value == literal(category)) for category in state["categories"]]
+        results += [flag(self.is_unknown(value, state))] if self.unknown == "other" else []
+        results += [flag(value.isnull())] if self.missing == "category" else []
+        return results
+
+    def is_unknown(self, value: Any, state: State) -> Any:
+        known = [literal(category) for category in state["categories"]]
+        return value.notnull() & ~value.isin(known) if known else value.notnull()
+
+    def row_function(self, where: str, kind: Kind, state: State) -> RowFunction:
+        places = {category: index for index, category in enumerate(state["categories"])}
+        other = len(places) if self.unknown == "other" else None
+        null = len(places) + (other is not None) if self.missing == "category" else None
+        width = len(places) + (other is not None) + (null is not None)
+        unknown_error, missing_error = self.unknown == "error", self.missing == "error"
+
+        def one_hot(value: Any) -> list[int]:
+            place = null if value is None else places.get(value, other)
+            if place is None:
+                _refuse(where, value, unknown_error, missing_error)
+            result = [0] * width
+            if place is not None:
+                result[place] = 1
+            return result
+
+        return one_hot
+
+
+@dataclass(frozen=True)
+class Ordinal(_CategoryStep):
+    """
+    The place of the category in an order, from 0, as int32.
+
+    :param order: the categories in order; without it those of the training split, sorted.
+    :param unknown: a category without a place is an ``error``, gets -1 with ``other``, is missing with
+        ``ignore``.
+    :param missing: a missing value is an ``error``, gets the place after the last with ``category``, stays
+        missing with ``ignore``.
+    """
+
+    TYPE: ClassVar[str] = "ordinal"
+
+    order: Sequence[str | int | bool] | None = None
+
+    def validate(self) -> None:
+        super().validate()
+        if self.order is not None:
+            self.set("order", options.scalars(self.TYPE, "order", self.order))
+            if len(self.order) > MAX_ORDINAL:
+                raise InvalidRecipeError(f"{self.TYPE}: order has more than {MAX_ORDINAL} values")
+
+    def needs(self, kind: Kind) -> Needs:
+        if self.order is None:
+            return Needs(categories=True)
+        expected: type = {"string": str, "bool": bool}.get(kind, int)
+        if type(self.order[0]) is not expected:
+            raise InvalidRecipeError(
+                f"order has {type(self.order[0]).__name__} values such as {self.order[0]!r}, "
+                f"the column is a {kind}"
+            )
+        return Needs()
+
+    def fit(self, summary: Summary, kind: Kind) -> dict[str, Any]:
+        if self.order is not None:
+            order = [float(value) for value in self.order] if kind == "float" else list(self.order)
+            return {"categories": order}
+        summary.require_values()
+        counts = _categories(summary)
+        if len(counts) > MAX_ORDINAL:
+            raise _too_many(summary)
+        return {"categories": [value for value, _ in counts]}
+
+    def outputs(self, stem: str, kind: Kind, state: State | None) -> list[tuple[str, Kind]]:
+        return [(stem, "int")]
+
+    def expressions(self, value: Any, kind: Kind, state: State) -> list[Any]:
+        import ibis
+
+        places = sorted((category, place) for place, category in enumerate(state["categories"]))
+        missing = literal(len(places)) if self.missing == "category" else ibis.null("int64")
+        unknown = literal(-1) if self.unknown == "other" else ibis.null("int64")
+        place = ibis.cases((value.isnull(), missing), else_=_lookup(value, places, unknown))
+        return [as_int(place, "int32")]
+
+    def is_unknown(self, value: Any, state: State) -> Any:
+        places = sorted((category, place) for place, category in enumerate(state["categories"]))
+        return value.notnull() & (_lookup(value, places, literal(-1)) == literal(-1))
+
+    def row_function(self, where: str, kind: Kind, state: State) -> RowFunction:
+        places = {category: index for index, category in enumerate(state["categories"])}
+        other = -1 if self.unknown == "other" else None
+        null = len(places) if self.missing == "category" else None
+        unknown_error, missing_error = self.unknown == "error", self.missing == "error"
+
+        def ordinal(value: Any) -> tuple[int | None]:
+            place = null if value is None else places.get(value, other)
+            if place is None:
+                _refuse(where, value, unknown_error, missing_error)
+            return (place,)
+
+        return ordinal
+
+
+def _lookup(value: Any, places: list[tuple[Any, int]], otherwise: Any) -> Any:
+    """The place of ``value`` by halving, so that thousands of categories cost a dozen comparisons a row."""
+    import ibis
+
+    if len(places) <= 8:
+        return ibis.cases(
+            *((value == literal(category), place) for category, place in places), else_=otherwise
+        )
+    middle = len(places) // 2
+    return ibis.ifelse(
+        value < literal(places[middle][0]),
+        _lookup(value, places[:middle], otherwise),
+        _lookup(value, places[middle:], otherwise),
+    )
+
+
+def _refuse(where: str, value: Any, unknown_error: bool, missing_error: bool) -> None:
+    if value is None and missing_error:
+        raise FeatureValueError(f"{where}: the value is missing. {_NULL_ADVICE}")
+    if value is not None and unknown_error:
+        raise FeatureValueError(f"{where}: unknown category {value!r}. {_UNKNOWN_ADVICE}")
+
+
+def _categories(summary: Summary) -> Sequence[tuple[Any, int]]:
+    if summary.categories is None:
+        raise _too_many(summary)
+    return summary.categories
+
+
+def _too_many(summary: Summary) -> FitError:
+    return FitError(
+        f"{summary.where}: the training split has too many different values for categories (ordinal takes "
+        f"{MAX_ORDINAL}). Is this an identifier? Group rare values in the datamart, or leave the column out."
+    )
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        return str(int(value))
+    return str(value)
+
+
+def _distinct(names: list[str]) -> list[str]:
+    """Names that stay different when case is ignored: the second of two gets ``_2``, and so on."""
+    taken: set[str] = set()
+    result = []
+    for name in names:
+        candidate, count = name, 1
+        while candidate.lower() in taken:
+            count += 1
+            candidate = f"{name}_{count}"
+        taken.add(candidate.lower())
+        result.append(candidate)
+    return result

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+# Methods are described once, in Step, and not every one needs all its arguments.
+# ruff: noqa: ARG002, D102
+"""Fill missing values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from airflow_provider_mlbridge.exceptions import InvalidRecipeError
+from airflow_provider_mlbridge.features import options
+from airflow_provider_mlbridge.features.kinds import SCALAR, Kind
+from airflow_provider_mlbridge.features.steps.base import (
+    Needs,
+    RowFunction,
+    State,
+    Step,
+    Summary,
+    as_float,
+    flag,
+    literal,
+)
+
+STRATEGIES = ("mean", "median", "mode", "constant")
+
+
+@dataclass(frozen=True)
+class Impute(Step):
+    """
+    Put a value where there is none.
+
+    :param strategy: ``mean`` and ``median`` make the column a float; ``mode`` (the most frequent value, the
+        smallest of several) and ``constant`` keep its type, where the value allows it.
+    :param value: the constant: a number, a string or a boolean, as the column is.
+    :param indicator: also produce ``<name>_missing``, 1 where the value was missing.
+    """
+
+    TYPE: ClassVar[str] = "impute"
+    KINDS: ClassVar[tuple[Kind, ...]] = (*SCALAR, "string")
+
+    strategy: str = "mean"
+    value: float | str | bool | None = None
+    indicator: bool = False
+
+    def validate(self) -> None:
+        options.choice(self.TYPE, "strategy", self.strategy, STRATEGIES)
+        options.boolean(self.TYPE, "indicator", self.indicator)
+        if (self.strategy == "constant") == (self.value is None):
+            raise InvalidRecipeError(
+                f"{self.TYPE}: value={self.value!r} with strategy={self.strategy!r}; give a value for the "
+                f"strategy constant and for no other"
+            )
+        if self.value is not None and not isinstance(self.value, str | bool):
+            options.number(self.TYPE, "value", self.value)
+
+    def needs(self, kind: Kind) -> Needs:
+        self._result_kind(kind)
+        return Needs(
+            extent=self.strategy in ("mean", "median"),
+            quantiles=(0.5,) if self.strategy == "median" else (),
+            moments=self.strategy == "mean",
+            mode=self.strategy == "mode",
+        )
+
+    def fit(self, summary: Summary, kind: Kind) -> dict[str, Any]:
+        if self.strategy == "constant":
+            value = self.value
+            if self._result_kind(kind) == "float" and isinstance(value, int):
+                value = float(value)
+            return {"value": value}
+        if self.strategy == "mode":
+            summary.require_values()
+            return {"value": summary.mode}
+        summary.require_finite()
+        return {"value": summary.quantiles[0.5] if self.strategy == "median" else summary.mean}
+
+    def outputs(self, stem: str, kind: Kind, state: State | None) -> list[tuple[str, Kind]]:
+        filled: list[tuple[str, Kind]] = [(stem, self._result_kind(kind))]
+        return [*filled, (f"{stem}_missing", "int")] if self.indicator else filled
+
+    def expressions(self, value: Any, kind: Kind, state: State) -> list[Any]:
+        source = as_float(value, kind) if self._result_kind(kind) == "float" else value
+        filled = source.fill_null(literal(state["value"]))
+        return [filled, flag(value.isnull())] if self.indicator else [filled]
+
+    def row_function(self, where: str, kind: Kind, state: State) -> RowFunction:
+        constant = state["value"]
+        convert = float if self._result_kind(kind) == "float" else _same
+        if self.indicator:
+            return lambda value: (constant, 1) if value is None else (convert(value), 0)
+        return lambda value: (constant,) if value is None else (convert(value),)
+
+    def _result_kind(self, kind: Kind) -> Kind:
+        if self.strategy == "mode":
+            return kind
+        if self.strategy != "constant":
+            if kind == "string":
+                raise InvalidRecipeError(
+                    f"strategy {self.strategy!r} needs a number, the column is a string; use mode or constant"
+                )
+            return "float"
+        given: Kind = (
+            "bool"
+            if isinstance(self.value, bool)
+            else "string"
+            if isinstance(self.value, str)
+            else "int"
+            if isinstance(self.value, int)
+            else "float"
+        )
+        if given == kind:
+            return kind
+        if given in ("int", "float") and kind in ("int", "float"):
+            return "float"
+        raise InvalidRecipeError(f"value={self.value!r} is a {given}, the column is a {kind}")
+
+
+def _same(value: Any) -> Any:
+    return value

@@ -1,0 +1,319 @@
+# SPDX-License-Identifier: Apache-2.0
+# Methods are described once, in Step, and not every one needs all its arguments.
+# ruff: noqa: ARG002, D102
+"""Steps on numbers. A missing value stays missing in all of them."""
+
+from __future__ import annotations
+
+import math
+import operator
+from bisect import bisect_right
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any, ClassVar
+
+from airflow_provider_mlbridge.exceptions import FeatureValueError, FitError, InvalidRecipeError
+from airflow_provider_mlbridge.features import options
+from airflow_provider_mlbridge.features.kinds import SCALAR, Kind
+from airflow_provider_mlbridge.features.steps.base import (
+    Check,
+    Needs,
+    RowFunction,
+    State,
+    Step,
+    Summary,
+    as_float,
+    as_int,
+    literal,
+)
+
+
+@dataclass(frozen=True)
+class _NumberStep(Step):
+    KINDS: ClassVar[tuple[Kind, ...]] = SCALAR
+
+    def outputs(self, stem: str, kind: Kind, state: State | None) -> list[tuple[str, Kind]]:
+        return [(stem, "float")]
+
+
+@dataclass(frozen=True)
+class Clip(_NumberStep):
+    """
+    Bound values on one side or on both (with quantiles: winsorise).
+
+    :param lower: smallest value.
+    :param upper: largest value.
+    :param lower_quantile: take the lower bound from this quantile of the training split.
+    :param upper_quantile: take the upper bound from this quantile of the training split.
+    """
+
+    TYPE: ClassVar[str] = "clip"
+
+    lower: float | None = None
+    upper: float | None = None
+    lower_quantile: float | None = None
+    upper_quantile: float | None = None
+
+    def validate(self) -> None:
+        for name in ("lower", "upper"):
+            if getattr(self, name) is not None:
+                self.set(name, options.number(self.TYPE, name, getattr(self, name)))
+        for name in ("lower_quantile", "upper_quantile"):
+            if getattr(self, name) is not None:
+                self.set(name, options.number(self.TYPE, name, getattr(self, name), low=0, high=1))
+        for side in ("lower", "upper"):
+            if getattr(self, side) is not None and getattr(self, f"{side}_quantile") is not None:
+                raise InvalidRecipeError(f"{self.TYPE}: give {side} or {side}_quantile, not both")
+        if (self.lower, self.upper, self.lower_quantile, self.upper_quantile) == (None, None, None, None):
+            raise InvalidRecipeError(
+                f"{self.TYPE}: give at least one of lower, upper, lower_quantile, upper_quantile"
+            )
+        for low, high in ((self.lower, self.upper), (self.lower_quantile, self.upper_quantile)):
+            if low is not None and high is not None and low > high:
+                raise InvalidRecipeError(
+                    f"{self.TYPE}: the lower bound {low} is above the upper bound {high}"
+                )
+
+    def needs(self, kind: Kind) -> Needs:
+        quantiles = tuple(q for q in (self.lower_quantile, self.upper_quantile) if q is not None)
+        return Needs(extent=bool(quantiles), quantiles=quantiles)
+
+    def fit(self, summary: Summary, kind: Kind) -> dict[str, Any]:
+        bounds = {"lower": self.lower, "upper": self.upper}
+        for side, quantile in (("lower", self.lower_quantile), ("upper", self.upper_quantile)):
+            if quantile is not None:
+                summary.require_values()
+                bounds[side] = _finite(summary, quantile)
+        low, high = bounds["lower"], bounds["upper"]
+        if low is not None and high is not None and low > high:
+            raise FitError(
+                f"{summary.where}: the lower bound {low} is above the upper bound {high} on this data"
+            )
+        return bounds
+
+    def expressions(self, value: Any, kind: Kind, state: State) -> list[Any]:
+        # Not least() and greatest(): those pass over NULL in DuckDB, so a missing value would become a bound.
+        import ibis
+
+        number = as_float(value, kind)
+        branches = []
+        if state["lower"] is not None:
+            branches.append((number < literal(state["lower"]), literal(state["lower"])))
+        if state["upper"] is not None:
+            branches.append((number > literal(state["upper"]), literal(state["upper"])))
+        return [ibis.cases(*branches, else_=number)]
+
+    def row_function(self, where: str, kind: Kind, state: State) -> RowFunction:
+        low = -math.inf if state["lower"] is None else state["lower"]
+        high = math.inf if state["upper"] is None else state["upper"]
+
+        def clip(value: Any) -> tuple[float | None]:
+            if value is None:
+                return (None,)
+            number = float(value)
+            return (low if number < low else min(number, high),)
+
+        return clip
+
+
+@dataclass(frozen=True)
+class Log1p(_NumberStep):
+    """
+    Natural logarithm of 1 + x, exact for small x too.
+
+    :param invalid: what happens to values of -1 or less, which have no finite logarithm: ``error``, or
+        ``null`` to make them missing.
+    """
+
+    TYPE: ClassVar[str] = "log1p"
+
+    invalid: str = "error"
+
+    def validate(self) -> None:
+        options.choice(self.TYPE, "invalid", self.invalid, ("error", "null"))
+
+    def expressions(self, value: Any, kind: Kind, state: State) -> list[Any]:
+        # Engines have ln() only, and ln(1 + x) loses all digits of a small x. With u = 1 + x as rounded,
+        # ln(u) * x / (u - 1) is right to a few units in the last place (Kahan; HP-15C Functions Handbook).
+        import ibis
+
+        number = as_float(value, kind)
+        one = literal(1.0)
+        rounded = number + one
+        return [
+            ibis.cases(
+                (number <= literal(-1.0), ibis.null("float64")),
+                (number > one, rounded.ln()),
+                (rounded == one, number),
+                else_=rounded.ln() * (number / (rounded - one)),
+            )
+        ]
+
+    def row_function(self, where: str, kind: Kind, state: State) -> RowFunction:
+        fatal = self.invalid == "error"
+
+        def log1p(value: Any) -> tuple[float | None]:
+            if value is None:
+                return (None,)
+            if value <= -1:
+                if fatal:
+                    raise FeatureValueError(f"{where}: a value is -1 or less. {_LOG_ADVICE}")
+                return (None,)
+            return (math.log1p(value),)
+
+        return log1p
+
+    def checks(self, value: Any, kind: Kind, state: State) -> list[Check]:
+        invalid = (as_float(value, kind) <= literal(-1.0)).fill_null(False)
+        return [Check("invalid", invalid, self.invalid == "error", _LOG_ADVICE)]
+
+
+_LOG_ADVICE = 'The logarithm of 1 + x needs x > -1: clip before this step, or set invalid="null".'
+
+
+@dataclass(frozen=True)
+class Standard(_NumberStep):
+    """
+    Subtract the mean and divide by the standard deviation of the population, both of the training split.
+
+    A column that is constant in the training split is divided by 1.
+
+    :param with_mean: whether to subtract.
+    :param with_std: whether to divide.
+    """
+
+    TYPE: ClassVar[str] = "standard"
+
+    with_mean: bool = True
+    with_std: bool = True
+
+    def validate(self) -> None:
+        options.boolean(self.TYPE, "with_mean", self.with_mean)
+        options.boolean(self.TYPE, "with_std", self.with_std)
+
+    def needs(self, kind: Kind) -> Needs:
+        return Needs(extent=True, moments=True)
+
+    def fit(self, summary: Summary, kind: Kind) -> dict[str, Any]:
+        summary.require_finite()
+        return {
+            "mean": summary.mean if self.with_mean else 0.0,
+            "scale": (summary.std or 1.0) if self.with_std else 1.0,
+        }
+
+    def expressions(self, value: Any, kind: Kind, state: State) -> list[Any]:
+        return [(as_float(value, kind) - literal(state["mean"])) / literal(state["scale"])]
+
+    def row_function(self, where: str, kind: Kind, state: State) -> RowFunction:
+        mean, scale = state["mean"], state["scale"]
+        return lambda value: (None,) if value is None else ((value - mean) / scale,)
+
+
+@dataclass(frozen=True)
+class MinMax(_NumberStep):
+    """
+    Map the range of the training split to [``low``, ``high``].
+
+    Values outside the training split's range land outside [``low``, ``high``]; clip afterwards if they must
+    not. A column that is constant in the training split is mapped to ``low``.
+
+    :param low: what the smallest value becomes.
+    :param high: what the largest value becomes.
+    """
+
+    TYPE: ClassVar[str] = "min_max"
+
+    low: float = 0.0
+    high: float = 1.0
+
+    def validate(self) -> None:
+        self.set("low", options.number(self.TYPE, "low", self.low))
+        self.set("high", options.number(self.TYPE, "high", self.high))
+        if self.low >= self.high:
+            raise InvalidRecipeError(f"{self.TYPE}: low={self.low} must be below high={self.high}")
+
+    def needs(self, kind: Kind) -> Needs:
+        return Needs(extent=True)
+
+    def fit(self, summary: Summary, kind: Kind) -> dict[str, Any]:
+        summary.require_finite()
+        minimum = float(summary.minimum)
+        scale = (float(summary.maximum) - minimum) or 1.0
+        if not math.isfinite(scale):
+            raise FitError(
+                f"{summary.where}: the range from {minimum} to {summary.maximum} is too large for a float"
+            )
+        return {"minimum": minimum, "range": scale}
+
+    def expressions(self, value: Any, kind: Kind, state: State) -> list[Any]:
+        unit = (as_float(value, kind) - literal(state["minimum"])) / literal(state["range"])
+        return [unit * literal(self.high - self.low) + literal(self.low)]
+
+    def row_function(self, where: str, kind: Kind, state: State) -> RowFunction:
+        minimum, scale, factor, low = state["minimum"], state["range"], self.high - self.low, self.low
+        return lambda value: (None,) if value is None else ((value - minimum) / scale * factor + low,)
+
+
+@dataclass(frozen=True)
+class QuantileBins(_NumberStep):
+    """
+    Number of the bin, from 0, of bins that hold equally many training values each.
+
+    The edges are quantiles by linear interpolation, as in scikit-learn's ``KBinsDiscretizer`` with
+    ``quantile_method="linear"`` and ``encode="ordinal"``; equal edges are merged, so there may be fewer
+    bins than asked for. Bins are closed on the left; values outside the training range are in the outer bins.
+
+    :param bins: how many, from 2 to 255.
+    """
+
+    TYPE: ClassVar[str] = "quantile_bins"
+    DISCRETE: ClassVar[bool] = True
+
+    bins: int = 5
+
+    def validate(self) -> None:
+        options.integer(self.TYPE, "bins", self.bins, low=2, high=255)
+
+    def outputs(self, stem: str, kind: Kind, state: State | None) -> list[tuple[str, Kind]]:
+        return [(stem, "int")]
+
+    @property
+    def _quantiles(self) -> tuple[float, ...]:
+        return tuple(index / self.bins for index in range(self.bins + 1))
+
+    def needs(self, kind: Kind) -> Needs:
+        return Needs(extent=True, quantiles=self._quantiles)
+
+    def fit(self, summary: Summary, kind: Kind) -> dict[str, Any]:
+        summary.require_values()
+        edges: list[float] = []
+        for quantile in self._quantiles:
+            edge = _finite(summary, quantile)
+            # Interpolation may tell equal values apart in their last bit.
+            if not edges or edge - edges[-1] > 1e-14 * max(abs(edge), abs(edges[-1])):
+                edges.append(edge)
+        return {"inner_edges": edges[1:-1]}
+
+    def expressions(self, value: Any, kind: Kind, state: State) -> list[Any]:
+        import ibis
+
+        number = as_float(value, kind)
+        if not state["inner_edges"]:
+            return [as_int(ibis.cases((number.notnull(), literal(0))), "int32")]
+        reached = [(number >= literal(edge)).cast("int32") for edge in state["inner_edges"]]
+        return [as_int(reduce(operator.add, reached), "int32")]
+
+    def row_function(self, where: str, kind: Kind, state: State) -> RowFunction:
+        edges = list(state["inner_edges"])
+        return lambda value: (None,) if value is None else (bisect_right(edges, value),)
+
+
+def _finite(summary: Summary, quantile: float) -> float:
+    value = summary.quantiles[quantile]
+    if not math.isfinite(value):
+        raise FitError(
+            f"{summary.where}: the {quantile:g} quantile of the training split is infinite "
+            f"({summary.infinite} of {summary.count} values are). Bound them with a clip step "
+            f"before this one."
+        )
+    return value
