@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Expectations and what was found, in a few words for people."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from airflow_provider_mlbridge.quality.catalog import COLUMN_MAX_AGE, COLUMN_TYPE, DATAMART_MAX_AGE
+from airflow_provider_mlbridge.quality.expectation import Expectation
+from airflow_provider_mlbridge.quality.outcome import Outcome
+from airflow_provider_mlbridge.quality.values import json_value
+
+_SHOWN = 10
+
+
+def label(expectation: Expectation) -> str:
+    """Type and columns: ``expect_column_values_to_be_between(fare)``."""
+    names = (name if name.isprintable() else repr(name) for name in expectation.columns)
+    return f"{expectation.type}({', '.join(names)})"
+
+
+def expected_text(expectation: Expectation) -> str:
+    """What was expected, without the columns."""
+    kwargs = expectation.kwargs
+    if expectation.type in (DATAMART_MAX_AGE, COLUMN_MAX_AGE):
+        return f"an age of at most {_seconds(kwargs['max_age_seconds'])}"
+    if expectation.type == COLUMN_TYPE:
+        return f"type {kwargs['type_']}"
+    parts = [
+        f"{name}={_short(value)}"
+        for name, value in kwargs.items()
+        if name not in ("column", "column_A", "column_B") and value is not None and value is not False
+    ]
+    if "column_list" in kwargs and expectation.columns:
+        parts = [part for part in parts if not part.startswith("column_list=")]
+    return ", ".join(parts) or _plain(expectation.type)
+
+
+def _plain(type_: str) -> str:
+    """``expect_column_values_to_not_be_null`` as ``values to not be null``."""
+    text = type_.removeprefix("expect_").removeprefix("column_").removeprefix("compound_columns_")
+    return text.replace("_", " ")
+
+
+def observed_text(outcome: Outcome) -> str:
+    """What was found."""
+    if outcome.success is None:
+        return f"could not be checked: {outcome.error}"
+    result = outcome.result
+    if result.get("unexpected_count") is not None and "element_count" in result:
+        count, percent = result["unexpected_count"], result.get("unexpected_percent")
+        share = f" ({percent:.4g} %)" if percent is not None else ""
+        missing = result.get("missing_count")
+        without = f", {missing} without a value" if missing else ""
+        return f"{count} of {result['element_count']} unexpected{share}{without}"
+    if "observed_value" not in result:
+        return "as expected" if outcome.success else "not so"
+    if result["observed_value"] is None and result.get("unexpected_count"):
+        return f"{result['unexpected_count']} values are unexpected"
+    details = _details(result.get("details"))
+    return f"observed {_short(result['observed_value'])}{f' ({details})' if details else ''}"
+
+
+def _details(details: Any) -> str:
+    if isinstance(details, str):
+        return details
+    if isinstance(details, Mapping) and isinstance(details.get("mismatched"), Mapping):
+        return "; ".join(f"{kind}: {_short(names)}" for kind, names in details["mismatched"].items())
+    if isinstance(details, Mapping) and isinstance(details.get("mismatched"), list):
+        return f"{len(details['mismatched'])} positions differ"
+    return ""
+
+
+def _short(value: Any) -> str:
+    value = json_value(value)
+    if isinstance(value, list):
+        more = f", and {len(value) - _SHOWN} more" if len(value) > _SHOWN else ""
+        return f"[{', '.join(map(_short, value[:_SHOWN]))}{more}]"
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 100 else f"{text[:99]}…"
+
+
+def _seconds(seconds: float) -> str:
+    for unit, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.4g} {unit}"
+    return f"{seconds:.4g} seconds"
