@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Statuses of a job, and what another submission of its key does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Status(StrEnum):
+    """
+    Status of one generation of a training.
+
+    ``orphaned``: the training runs on while its supervisor is dead; it ends as ``lost``, because nobody
+    learns its exit code.
+    """
+
+    QUEUED = "queued"
+    STARTING = "starting"
+    RUNNING = "running"
+    ORPHANED = "orphaned"
+    CANCELLING = "cancelling"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    TIMED_OUT = "timed_out"
+    LOST = "lost"
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether the generation is over."""
+        return self in TERMINAL
+
+
+TERMINAL = frozenset({Status.SUCCEEDED, Status.FAILED, Status.CANCELLED, Status.TIMED_OUT, Status.LOST})
+
+
+class RequestChangedError(Exception):
+    """The key stands for a training of another request."""
+
+
+@dataclass(frozen=True)
+class Newest:
+    """
+    The newest generation of a key.
+
+    :param generation: 1, 2, ...
+    :param status: its status.
+    :param epoch: the highest epoch it was submitted in.
+    :param acknowledged: whether its result was returned to whom it was for.
+    """
+
+    generation: int
+    status: Status
+    epoch: int
+    acknowledged: bool
+
+
+def generation_to_start(newest: Newest | None, *, epoch: int, same_request: bool) -> int | None:
+    """
+    The generation that a submission starts, or None when it attaches to the newest.
+
+    A generation that failed is followed by the next, whatever is asked for now. One that succeeded is
+    followed by the next only in a later epoch (its task was cleared), and only when its result was returned
+    or something else is asked for; until then its result is still owed. All others attach.
+
+    :raises RequestChangedError: when it would attach to a training of another request.
+    """
+    if newest is None:
+        return 1
+    succeeded = newest.status is Status.SUCCEEDED
+    if newest.status.is_terminal and not succeeded:
+        return newest.generation + 1
+    if succeeded and epoch > newest.epoch and (newest.acknowledged or not same_request):
+        return newest.generation + 1
+    if not same_request:
+        raise RequestChangedError
+    return None

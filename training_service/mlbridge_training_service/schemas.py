@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bodies of the HTTP contract; what OpenAPI shows."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+# These go into environment variables as they are.
+Word = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Line = Annotated[str, StringConstraints(max_length=4096, pattern=r"^[^\x00-\x1f\x7f]*$")]
+
+IDENTITY_FIELDS = frozenset({"key", "owner", "epoch", "digest", "submission_id"})
+
+
+class TriggerRequest(BaseModel):
+    """
+    What to train. Fields that are not named here are handed to the training as they are.
+
+    The last five fields say who asks and are no part of the request. A caller that retries by itself leaves
+    them out: `Idempotency-Key` then always stands for the one training that it started first.
+    """
+
+    model_config = ConfigDict(extra="allow")
+
+    model_type: Word | None = Field(None, description="Chooses the pipeline, unless `pipeline` does.")
+    pipeline: Word | None = Field(None, description="Name of a pipeline that is configured on the host.")
+    features_uri: Line | None = Field(None, description="Prefix of one feature-set version.")
+    features_fingerprint: Line | None = None
+    experiment_name: Line | None = None
+    params: dict[str, Any] | None = Field(None, description="Hyper-parameters.")
+    config_path: Line | None = Field(None, description="A configuration file on the host.")
+    timeout_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(
+        None, description="The longest that the training may run, not counting the queue."
+    )
+    key: Word | None = Field(
+        None,
+        description="Identity of the training; the same as `Idempotency-Key`. Needs `owner` and `epoch`.",
+    )
+    owner: Word | None = Field(None, description="Who may cancel; the latest submission of the key decides.")
+    epoch: Annotated[int, Field(ge=0)] | None = Field(
+        None,
+        description="Grows when a person asks for the training anew. A failed training is started again by "
+        "the next submission, a succeeded and acknowledged one by a submission of a later epoch.",
+    )
+    digest: Annotated[str, StringConstraints(max_length=200)] | None = Field(
+        None, description="The caller's digest of the request, for error messages and comparison."
+    )
+    submission_id: Word | None = Field(
+        None,
+        description="Names one call. A repeated call gets its first answer, even when the job failed since.",
+    )
+
+
+class Links(BaseModel):
+    """Paths on this service."""
+
+    self: str
+    logs: str
+    result: str
+    cancel: str
+    acknowledge: str
+
+
+class Triggered(BaseModel):
+    """
+    The job that stands for the key.
+
+    The header `Idempotent-Replayed` says `true` when it was there before.
+    """
+
+    status: str = Field("triggered", description="Always `triggered`; see `links.self` for the job's status.")
+    job_id: str
+    key: str
+    generation: int = Field(description="How many times the key was really started.")
+    links: Links
+
+
+class JobStatus(BaseModel):
+    """A job. `Retry-After` says how long to wait until asking again; it is missing when the job is over."""
+
+    job_id: str
+    key: str
+    generation: int
+    status: str = Field(
+        description="queued, starting, running, orphaned (runs without its supervisor), cancelling, "
+        "succeeded, failed, cancelled, timed_out or lost (gone without having reported an end)"
+    )
+    exit_code: int | None = Field(description="Of the training; 128 + n when signal n killed it.")
+    reason: str = Field(description="A sentence about a failure.")
+    pipeline: str
+    created_at: str
+    started_at: str | None
+    finished_at: str | None
+    acknowledged: bool
+    log_size: int = Field(description="Bytes of log so far.")
+    links: Links
+
+
+class BatchRequest(BaseModel):
+    """Jobs to look up."""
+
+    job_ids: Annotated[list[Word], Field(max_length=1000)]
+
+
+class BatchAnswer(BaseModel):
+    """The jobs that exist, in no order, and the ids of those that do not."""
+
+    jobs: list[JobStatus]
+    missing: list[str]
+
+
+class LogAnswer(BaseModel):
+    """A piece of the log."""
+
+    text: str = Field(description="Bytes that are no UTF-8 are replaced by U+FFFD.")
+    offset: int
+    next_offset: int = Field(description="Byte to go on from.")
+    size: int = Field(description="Bytes of log so far.")
+    complete: bool = Field(description="Nothing will follow `next_offset`.")
+
+
+class CancelRequest(BaseModel):
+    """Who cancels, and why."""
+
+    owner: Annotated[str, StringConstraints(max_length=200)] = ""
+    reason: Annotated[str, StringConstraints(max_length=1000)] = "cancelled by its owner"
+
+
+class AcknowledgeRequest(BaseModel):
+    """Who has returned the result."""
+
+    owner: Annotated[str, StringConstraints(max_length=200)] = ""
+
+
+class Health(BaseModel):
+    """The service answers and its database can be read."""
+
+    status: str
+    version: str
+
+
+class Problem(BaseModel):
+    """RFC 9457."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
