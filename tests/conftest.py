@@ -3,12 +3,18 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+# Airflow reads and writes its home when it is imported; a test must not touch a person's own.
+os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp(prefix="mlbridge-airflow-home-")
+os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 
 # Deterministic, so that a failure is a failure for everybody; no deadlines, since machines differ.
 settings.register_profile(

@@ -32,7 +32,8 @@ class Script:
         if isinstance(answer, Exception):
             raise answer
         # A third more of the log each time, and all of it at the end, cut wherever it falls.
-        self.shown = len(self.log) if answer.is_terminal else min(len(self.log), self.shown + len(self.log) // 3)
+        third = len(self.log) // 3
+        self.shown = len(self.log) if answer.is_terminal else min(len(self.log), self.shown + third)
         return {REF: JobStatus(REF, answer, reason="because" if answer is JobState.FAILED else "")}
 
     async def logs(self, ref: JobRef, offset: int, limit: int = 65536) -> LogChunk:

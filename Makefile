@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+# make demo   the whole bridge on real parts; KEEP=1 leaves the Airflow UI up
+# make test   everything that must pass
+# Both set up what they need; a first run downloads about 1 GB from PyPI and Debian.
+
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+KEEP ?=
+LOCK := requirements/dev.txt
+PYTEST := $(PY) -m pytest -q
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo demo-stop test lint types unit integration wheel system packages lock format clean
+
+help:
+	@sed -n 's/^# make /make /p' Makefile
+
+# One environment for Airflow, the provider and the tests. It is made anew when the lock file changes.
+$(VENV)/.ready: $(LOCK) pyproject.toml training_service/pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else \
+	  "Python 3.11 or newer is needed, %s is %s. Try: make PYTHON=python3.12" \
+	  % (sys.executable, sys.version.split()[0]))'
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "The venv module is missing. Install it: sudo apt-get install python3-venv"; exit 2; }
+	@echo "Setting up $(VENV) ..."
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(PY) -m pip install --quiet --disable-pip-version-check "$$(grep '^uv==' $(LOCK))"
+	@$(VENV)/bin/uv pip install --quiet --python $(PY) -r $(LOCK)
+	@$(VENV)/bin/uv pip install --quiet --python $(PY) --no-deps -e . -e training_service
+	@touch $@
+
+setup: $(VENV)/.ready
+
+packages: setup
+	@$(PY) -m demo.packages
+
+demo: setup
+	@$(PY) -m demo $(if $(KEEP),--keep)
+
+demo-stop: setup
+	@$(PY) -m demo --stop
+
+# Quick things first, so that a failure shows early.
+test: lint types packages unit integration wheel system
+	@echo "All tests passed."
+
+lint: setup
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check --quiet .
+
+types: setup
+	@$(VENV)/bin/mypy
+
+unit: setup
+	@$(PYTEST) tests/unit
+
+integration: setup packages
+	@$(PYTEST) tests/integration
+
+wheel: setup
+	@$(PYTEST) tests/wheel
+
+system: setup packages
+	@$(PYTEST) tests/system
+
+format: setup
+	@$(VENV)/bin/ruff check --fix --quiet . ; $(VENV)/bin/ruff format --quiet .
+
+lock: setup
+	@$(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --upgrade --no-annotate \
+	  --no-emit-index-url --group dev pyproject.toml training_service/pyproject.toml -o $(LOCK)
+
+clean:
+	rm -rf $(VENV) .demo build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The S3 client of an Airflow connection."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+
+def s3_client_for(aws_conn_id: str | None, *uris: object) -> S3Client | None:
+    """
+    An S3 client of the amazon provider's hook when any of the URIs is in S3, else None.
+
+    :param aws_conn_id: Airflow connection; None leaves it to boto3's own credential chain.
+    :param uris: URIs, task outputs or None.
+    """
+    if not any(_mentions_s3(uri) for uri in uris):
+        return None
+    from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+
+    client: S3Client = S3Hook(aws_conn_id=aws_conn_id).get_conn()
+    return client
+
+
+def _mentions_s3(value: object) -> bool:
+    if isinstance(value, str):
+        return value.startswith("s3://")
+    if isinstance(value, Mapping):
+        return any(_mentions_s3(item) for item in value.values())
+    return False

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Training hosts reached by SSH: connection types ``mlbridge_ssh`` and ``ssh``."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseHook
+
+from airflow_provider_mlbridge.exceptions import ConfigurationError, MLBridgeError
+
+if TYPE_CHECKING:
+    from airflow.sdk import Connection
+
+    from airflow_provider_mlbridge.training.ssh import SSHTarget
+
+CONNECTION_TYPES = ("mlbridge_ssh", "ssh")
+
+
+def ssh_target(connection: Connection) -> SSHTarget:
+    """
+    What the SSH backend needs, from an Airflow connection.
+
+    Host, port, login and password are the connection's own; the extra holds ``private_key`` (PEM text) or
+    ``key_file`` with ``private_key_passphrase``, and ``host_key`` (``"ssh-ed25519 AAAA..."``) or
+    ``known_hosts`` (path), as in the ssh provider. ``no_host_key_check`` is refused unless
+    ``allow_insecure_host_key`` is true as well, so that it cannot be left over by accident.
+
+    :raises ConfigurationError: naming the connection and the field.
+    """
+    from airflow_provider_mlbridge.training.ssh import SSHTarget
+
+    name = connection.conn_id
+    if connection.conn_type not in CONNECTION_TYPES:
+        raise ConfigurationError(
+            f"connection {name!r} has type {connection.conn_type!r}; mode='ssh' takes "
+            f"{' or '.join(CONNECTION_TYPES)}"
+        )
+    if not connection.host:
+        raise ConfigurationError(f"connection {name!r} has no host")
+    if not connection.login:
+        raise ConfigurationError(f"connection {name!r} has no login: name the training user")
+    extra: dict[str, Any] = connection.extra_dejson
+    insecure = _truth(extra, "no_host_key_check")
+    if insecure and not _truth(extra, "allow_insecure_host_key"):
+        raise ConfigurationError(
+            f"connection {name!r} sets no_host_key_check: anybody in between could read the features and run "
+            f"another program. Set host_key (ssh-keyscan -t ed25519 {connection.host}) instead, or, for a "
+            f"throw-away host, set allow_insecure_host_key to true as well."
+        )
+    return SSHTarget(
+        host=connection.host,
+        port=connection.port or 22,
+        username=connection.login,
+        password=connection.password or None,
+        private_key=extra.get("private_key") or None,
+        key_file=extra.get("key_file") or None,
+        passphrase=extra.get("private_key_passphrase") or extra.get("passphrase") or None,
+        host_key=extra.get("host_key") or None,
+        known_hosts=_known_hosts(extra),
+        insecure_no_host_key_check=insecure,
+        connect_timeout=float(extra.get("conn_timeout") or 15),
+        keepalive_interval=float(extra.get("keepalive_interval") or 30),
+    )
+
+
+class MLBridgeSSHHook(BaseHook):
+    """
+    A training host reached by SSH.
+
+    :param mlbridge_ssh_conn_id: Airflow connection.
+    """
+
+    conn_name_attr = "mlbridge_ssh_conn_id"
+    default_conn_name = "mlbridge_ssh_default"
+    conn_type = "mlbridge_ssh"
+    hook_name = "ML training host (SSH)"
+
+    def __init__(self, mlbridge_ssh_conn_id: str = default_conn_name) -> None:
+        super().__init__()
+        self.mlbridge_ssh_conn_id = mlbridge_ssh_conn_id
+
+    def get_conn(self) -> SSHTarget:
+        """The target; connections are opened, and shared, by the backend."""
+        return ssh_target(self.get_connection(self.mlbridge_ssh_conn_id))
+
+    def test_connection(self) -> tuple[bool, str]:
+        """Log in, verify the host key and find a shell."""
+        from airflow_provider_mlbridge.training.backends.ssh import SSHBackend
+
+        async def check() -> None:
+            backend = SSHBackend(self.get_conn())
+            try:
+                await backend.status([])
+            finally:
+                await backend.close()
+
+        try:
+            asyncio.run(check())
+        except MLBridgeError as error:
+            return False, str(error)
+        return True, "Logged in; the host key is the expected one."
+
+
+def _truth(extra: dict[str, Any], field: str) -> bool:
+    return str(extra.get(field, "")).lower() in ("true", "1", "yes")
+
+
+def _known_hosts(extra: dict[str, Any]) -> str | None:
+    path = extra.get("known_hosts")
+    return str(Path(path).expanduser()) if path else None

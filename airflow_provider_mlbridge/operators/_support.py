@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the operators share: error translation, the S3 client, results into XCom and asset events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk.exceptions import AirflowFailException
+
+from airflow_provider_mlbridge.exceptions import ConfigurationError, MLBridgeError
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+@contextmanager
+def failing_fast() -> Iterator[None]:
+    """Turn errors that a retry cannot help into ``AirflowFailException``, which uses up no retries."""
+    try:
+        yield
+    except MLBridgeError as error:
+        if error.retryable:
+            raise
+        raise AirflowFailException(f"{type(error).__name__}: {error}") from error
+
+
+def is_template(value: object) -> bool:
+    """Whether a value is rendered only when the task runs, so that it cannot be checked in the DAG file."""
+    return not isinstance(value, str | int | float | bool | None) or (isinstance(value, str) and "{" in value)
+
+
+def check_choice(argument: str, value: object, choices: tuple[str, ...]) -> None:
+    """
+    Check an argument of a closed set.
+
+    :raises ConfigurationError: naming the argument, what was given and what is valid.
+    """
+    if value not in choices:
+        raise ConfigurationError(
+            f"{argument}={value!r} is not valid; valid are {', '.join(map(repr, choices))}"
+        )
+
+
+def beside_dag_file(path: str, context: Context) -> str:
+    """``path`` itself when it is absolute or a URI, else below the folder of the DAG file."""
+    if "://" in path or path.startswith("/"):
+        return path
+    return str(Path(context["dag"].fileloc).parent / path)
+
+
+def add_to_outlets(context: Context, outlets: Any, extra: Mapping[str, Any]) -> None:
+    """Attach ``extra`` to the event of every asset among the task's outlets."""
+    from airflow.sdk import Asset
+
+    for outlet in outlets or ():
+        if isinstance(outlet, Asset):
+            context["outlet_events"][outlet].extra = dict(extra)

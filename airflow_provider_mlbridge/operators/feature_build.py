@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Build features from a datamart, fitted on the training split only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator
+
+from airflow_provider_mlbridge.hooks.s3 import s3_client_for
+from airflow_provider_mlbridge.operators._support import (
+    add_to_outlets,
+    beside_dag_file,
+    failing_fast,
+)
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_provider_mlbridge.features import Recipe
+
+
+class FeatureBuildOperator(BaseOperator):
+    """
+    Fit a recipe on the training split, transform the whole datamart and publish the features as a new
+    version.
+
+    Published means: the files, then the manifest, then the pointer ``_latest.json``. A task that dies
+    anywhere leaves the previous version as it was, and a repeat with the same datamart and recipe returns the
+    version that is there.
+
+    :param datamart: the output of :class:`DatamartQualityOperator`, whose very objects are read, or a URI.
+        (templated)
+    :param recipe: a :class:`~airflow_provider_mlbridge.features.Recipe`, its dictionary, or the path or URI
+        of its YAML; a relative path is below the DAG file's folder. (templated)
+    :param output_uri: prefix below which versions are published. (templated)
+    :param latest_parquet: also keep a copy of the newest features at ``<output_uri>/latest.parquet``.
+    :param keep_versions: how many versions to keep.
+    :param aws_conn_id: Airflow connection for S3; None for boto3's own credential chain. (templated)
+    :param memory_limit: memory that the engine may use, for example ``"2GB"``. (templated)
+    :param scratch_dir: folder for downloads, spilling and the files before their upload. (templated)
+    :param scratch_limit_bytes: the most that may be downloaded.
+    :return: a :class:`~airflow_provider_mlbridge.results.FeatureSet` as JSON, under 2 kB.
+
+    .. seealso:: :doc:`/guides/features`
+    """
+
+    template_fields: Sequence[str] = (
+        "datamart",
+        "recipe",
+        "output_uri",
+        "aws_conn_id",
+        "memory_limit",
+        "scratch_dir",
+    )
+    template_fields_renderers = {"recipe": "yaml"}
+    ui_color = "#e8f0fb"
+
+    def __init__(
+        self,
+        *,
+        datamart: Any,
+        recipe: Recipe | Mapping[str, Any] | str,
+        output_uri: str,
+        latest_parquet: bool = False,
+        keep_versions: int = 5,
+        aws_conn_id: str | None = "aws_default",
+        memory_limit: str = "2GB",
+        scratch_dir: str | None = None,
+        scratch_limit_bytes: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.datamart = datamart
+        self.recipe = recipe
+        self.output_uri = output_uri
+        self.latest_parquet = latest_parquet
+        self.keep_versions = keep_versions
+        self.aws_conn_id = aws_conn_id
+        self.memory_limit = memory_limit
+        self.scratch_dir = scratch_dir
+        self.scratch_limit_bytes = scratch_limit_bytes
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Pin, fit, transform, publish."""
+        from airflow_provider_mlbridge.features.build import build_feature_set
+
+        with failing_fast():
+            recipe = self.recipe
+            if isinstance(recipe, str):
+                recipe = beside_dag_file(recipe, context)
+            features = build_feature_set(
+                self.datamart,
+                recipe,
+                self.output_uri,
+                s3_client=s3_client_for(self.aws_conn_id, self.datamart, self.output_uri, recipe),
+                latest_parquet=self.latest_parquet,
+                keep_versions=self.keep_versions,
+                memory_limit=self.memory_limit,
+                scratch_dir=self.scratch_dir,
+                scratch_limit_bytes=self.scratch_limit_bytes,
+            )
+        self.log.info(
+            "%d features of %d rows (%d to train on) in %.1f s: %s",
+            features.feature_count,
+            features.rows,
+            features.train_rows,
+            features.duration_seconds,
+            features.uri,
+        )
+        document = features.to_dict()
+        add_to_outlets(
+            context,
+            self.outlets,
+            {"uri": features.uri, "fingerprint": features.fingerprint, "rows": features.rows},
+        )
+        return document

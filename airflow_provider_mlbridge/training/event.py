@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the trigger tells the task when the waiting is over."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from airflow_provider_mlbridge.exceptions import InvalidEventError
+from airflow_provider_mlbridge.training.state import JobRef, JobState, JobStatus
+
+EVENT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class CompletionEvent:
+    """
+    End of a wait.
+
+    ``state`` is a terminal state, or ``unreachable`` when the wait was given up: the job may then still run.
+
+    :param log_offset: bytes of log that were already shown.
+    """
+
+    key: str
+    generation: int
+    job_id: str
+    state: str
+    exit_code: int | None
+    reason: str
+    started_at: str | None
+    finished_at: str | None
+    log_offset: int
+    event_version: int = EVENT_VERSION
+
+    @classmethod
+    def of(cls, status: JobStatus, *, log_offset: int) -> CompletionEvent:
+        """The event that tells ``status``."""
+        return cls(
+            key=status.ref.key,
+            generation=status.ref.generation,
+            job_id=status.ref.job_id,
+            state=status.state.value,
+            exit_code=status.exit_code,
+            reason=status.reason,
+            started_at=status.started_at,
+            finished_at=status.finished_at,
+            log_offset=log_offset,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, document: Any) -> CompletionEvent:
+        """
+        Read an event.
+
+        :raises InvalidEventError: when a field is missing, unknown or of another type, or the state is not
+            one that ends a wait.
+        """
+        names = {item.name for item in fields(cls)}
+        if not isinstance(document, dict) or document.keys() != names:
+            found = sorted(document) if isinstance(document, dict) else type(document).__name__
+            raise InvalidEventError(f"the trigger's event has {found}, expected {sorted(names)}")
+        if document["event_version"] != EVENT_VERSION:
+            raise InvalidEventError(
+                f"the trigger's event has version {document['event_version']!r}, this task reads "
+                f"{EVENT_VERSION}: triggerer and worker run different versions of the provider"
+            )
+        event = cls(**document)
+        ending = {state.value for state in JobState if state.is_terminal} | {JobState.UNREACHABLE.value}
+        if event.state not in ending:
+            raise InvalidEventError(
+                f"the trigger's event has state {event.state!r}, expected {sorted(ending)}"
+            )
+        if not isinstance(event.generation, int) or not isinstance(event.log_offset, int):
+            raise InvalidEventError("the trigger's event has a generation or log_offset that is not a number")
+        return event
+
+    @property
+    def ref(self) -> JobRef:
+        """The job that the event is about."""
+        return JobRef(self.key, self.generation, self.job_id)
