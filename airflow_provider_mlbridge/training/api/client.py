@@ -181,7 +181,6 @@ class APIClient:
                 allow_redirects=False,
             ) as response:
                 content = await _read_limited(response, what)
-                return self._judge(what, response, content)
         except aiohttp.ClientConnectorCertificateError as error:
             raise BackendAuthenticationError(
                 f"{what}: its TLS certificate is not trusted ({error.certificate_error}). Give the PEM file "
@@ -197,6 +196,8 @@ class APIClient:
             # Cut off in the answer, among others: the service may have acted.
             text = self._target.redact(f"{type(error).__name__}: {error}")
             raise _PassingFaultError(text, sent=True) from error
+        # Outside of the block above: some of our own errors are OSErrors too.
+        return self._judge(what, response, content)
 
     def _judge(self, what: str, response: aiohttp.ClientResponse, content: bytes) -> Answer:
         status = response.status
