@@ -87,6 +87,7 @@ def test_training_gets_its_request_and_its_result_is_returned(
     assert environment["MLBRIDGE_JOB_KEY"] == "whole"
     assert environment["MLBRIDGE_JOB_GENERATION"] == "1"
     assert environment["FROM_PIPELINE"] == "yes"
+    assert environment["PATH"]
     assert json.loads(environment["MLBRIDGE_REQUEST"]) == body
     assert json.loads(Path(environment["MLBRIDGE_REQUEST_FILE"]).read_text()) == body
     assert TOKEN not in json.dumps(environment)
@@ -324,6 +325,16 @@ def test_orphan_can_be_cancelled(service: TrainingService) -> None:
     service.wait_for_status(job_id, "orphaned")
     service.call("POST", f"/api/v1/training/{job_id}/cancel", {})
     service.wait_for_status(job_id, "cancelled")
+    assert pids_of(job_id) == []
+
+
+def test_children_of_a_lost_training_are_ended(service: TrainingService) -> None:
+    steps = told(["detached_child", None], ["print", "up"], ["wait_for", "/does/not/exist"])
+    job_id = service.trigger("lost-tree", steps).json["job_id"]
+    wait_until(lambda: service.status(job_id)["log_size"] > 0, timeout=10, what="the child", interval=0.05)
+    for fact in ("supervisor", "child"):
+        os.kill(process_in(service, job_id, fact), signal.SIGKILL)
+    service.wait_for_status(job_id, "lost")
     assert pids_of(job_id) == []
 
 

@@ -2,8 +2,8 @@
 """
 The jobs, in a database.
 
-Every method is one transaction. On SQLite a transaction takes the write lock when it begins, so that what it
-reads still holds when it writes.
+Every method is one transaction. On SQLite a transaction that writes takes the write lock when it begins, so
+that what it reads still holds when it writes; one that only reads waits for nobody.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ from mlbridge_training_service.generations import (
 from mlbridge_training_service.payload import canonical_json
 
 _BUSY_TIMEOUT_SECONDS = 30
+_READS = "mlbridge_reads"
 
 _METADATA = MetaData()
 _JOBS = Table(
@@ -165,7 +166,8 @@ def open_engine(url: str) -> Engine:
 
         @event.listens_for(engine, "begin")
         def begin(connection: Connection) -> None:
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            reads = connection.get_execution_options().get(_READS, False)
+            connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
 
     return engine
 
@@ -175,6 +177,7 @@ class JobStore:
 
     def __init__(self, url: str) -> None:
         self._engine = open_engine(url)
+        self._reader = self._engine.execution_options(**{_READS: True})
         _METADATA.create_all(self._engine)
 
     def close(self) -> None:
@@ -279,12 +282,12 @@ class JobStore:
 
         :raises UnknownJobError: when there is none.
         """
-        with self._engine.begin() as connection:
+        with self._reader.begin() as connection:
             return self._get(connection, job_id)
 
     def get_many(self, job_ids: Collection[str]) -> list[Job]:
         """Those of the jobs that exist."""
-        with self._engine.begin() as connection:
+        with self._reader.begin() as connection:
             rows = connection.execute(select(_JOBS).where(_JOBS.c.job_id.in_(job_ids))).mappings()
             return [_job(row) for row in rows]
 
@@ -298,7 +301,7 @@ class JobStore:
     def active(self) -> list[Job]:
         """Jobs that were taken from the queue and are not over."""
         idle = [status.value for status in TERMINAL | {Status.QUEUED}]
-        with self._engine.begin() as connection:
+        with self._reader.begin() as connection:
             query = select(_JOBS).where(_JOBS.c.status.not_in(idle)).order_by(_JOBS.c.sequence)
             return [_job(row) for row in connection.execute(query).mappings()]
 
