@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Supervisor and runner at the moments between two steps, where a crash may hit."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlbridge_training_service.config import Pipeline, ServiceConfig
+from mlbridge_training_service.folder import JobFolder
+from mlbridge_training_service.generations import Status
+from mlbridge_training_service.processes import is_alive
+from mlbridge_training_service.runner import Runner
+from mlbridge_training_service.store import Job, JobStore, Submission
+
+SERVICE = Path(__file__).resolve().parents[3] / "training_service"
+
+
+def until(condition: Callable[[], bool], timeout: float = 15.0) -> None:
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.02)
+
+
+def made_folder(path: Path, command: list[str], **launch: Any) -> JobFolder:
+    folder = JobFolder(path / "job")
+    document = {
+        "job_id": f"test-{os.getpid()}-{path.name}",
+        "command": command,
+        "working_dir": None,
+        "environment": {"MLBRIDGE_JOB_ID": f"test-{os.getpid()}-{path.name}"},
+        "timeout_seconds": None,
+        "grace_seconds": 1,
+        **launch,
+    }
+    folder.create(document, "{}")
+    return folder
+
+
+def supervise(folder: JobFolder) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "mlbridge_training_service.supervisor", str(folder.path)],
+        cwd=SERVICE,
+        start_new_session=True,
+    )
+
+
+def test_two_supervisors_start_one_training(tmp_path: Path) -> None:
+    folder = made_folder(tmp_path, ["sh", "-c", "echo started"])
+    both = [supervise(folder), supervise(folder)]
+    assert [process.wait(timeout=15) for process in both] == [0, 0]
+    assert folder.log.read_text() == "started\n"
+    end = folder.known("end")
+    assert end is not None
+    assert (end["status"], end["exit_code"]) == ("succeeded", 0)
+
+
+def test_job_that_was_cancelled_before_it_began_never_begins(tmp_path: Path) -> None:
+    folder = made_folder(tmp_path, ["sh", "-c", "echo started"])
+    folder.state("cancel", {"reason": "not needed"})
+    supervise(folder).wait(timeout=15)
+    end = folder.known("end")
+    assert end is not None
+    assert (end["status"], end["reason"]) == ("cancelled", "not needed")
+    assert folder.known("child") == {"void": True}
+    assert folder.log_size() == 0
+
+
+def test_training_whose_name_was_taken_by_the_judge_does_not_begin(tmp_path: Path) -> None:
+    folder = made_folder(tmp_path, ["sh", "-c", "echo started"])
+    folder.state("child", {"void": True})
+    supervise(folder).wait(timeout=15)
+    assert folder.log_size() == 0
+
+
+@pytest.mark.parametrize(
+    ("script", "code", "log"),
+    [
+        ("exit 3", 3, ""),
+        ("set -e; echo a; false; echo b", 1, "a\n"),
+        ("cd /does/not/exist 2>/dev/null || exit 7", 7, ""),
+        ("false; echo last", 0, "last\n"),
+        ("kill -9 $$", 137, ""),
+        ("kill -15 $$", 143, ""),
+    ],
+)
+def test_exit_code_and_log(tmp_path: Path, script: str, code: int, log: str) -> None:
+    folder = made_folder(tmp_path, ["sh", "-c", script])
+    supervise(folder).wait(timeout=15)
+    end = folder.known("end")
+    assert end is not None
+    assert (end["exit_code"], end["status"]) == (code, "failed" if code else "succeeded")
+    assert folder.log.read_text() == log
+
+
+def test_supervisor_that_is_told_to_stop_ends_the_training_and_says_why(tmp_path: Path) -> None:
+    folder = made_folder(tmp_path, ["sleep", "600"])
+    supervisor = supervise(folder)
+    until(lambda: folder.known("child") is not None)
+    supervisor.send_signal(signal.SIGTERM)
+    supervisor.wait(timeout=15)
+    end = folder.known("end")
+    assert end is not None
+    assert end["status"] == "failed"
+    assert "SIGTERM" in end["reason"]
+    child = folder.process("child")
+    assert child is not None
+    assert not is_alive(child)
+
+
+def test_full_disk_at_the_end_delays_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mlbridge_training_service import supervisor
+
+    folder = made_folder(tmp_path, ["true"])
+    state, faults = JobFolder.state, [OSError(28, "No space left on device")] * 2
+
+    def full(self: JobFolder, fact: Any, document: Any) -> bool:
+        if faults:
+            raise faults.pop()
+        return state(self, fact, document)
+
+    monkeypatch.setattr(JobFolder, "state", full)
+    monkeypatch.setattr(supervisor, "_DISK_RETRY_SECONDS", 0)
+    supervisor.Supervisor(folder)._end("succeeded", 0, "")
+    end = folder.known("end")
+    assert end is not None
+    assert end["status"] == "succeeded"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[JobStore]:
+    opened = JobStore(f"sqlite:///{tmp_path / 'jobs.db'}")
+    yield opened
+    opened.close()
+
+
+def submitted(store: JobStore) -> Job:
+    fields = {"owner": "", "epoch": 0, "digest": "", "payload_digest": "d", "submission_id": ""}
+    job, _ = store.submit(
+        Submission(key="k", replay_only=True, pipeline="p", payload={}, at="2026-01-01", **fields)  # type: ignore[arg-type]
+    )
+    return job
+
+
+def runner(store: JobStore, tmp_path: Path, command: list[str]) -> Runner:
+    pipelines = {"p": Pipeline(command=command)}
+    return Runner(ServiceConfig(data_dir=tmp_path, auth="none", pipelines=pipelines, grace_seconds=1), store)
+
+
+def test_job_that_was_taken_from_the_queue_but_not_started_is_started(
+    store: JobStore, tmp_path: Path
+) -> None:
+    job = submitted(store)
+    assert [taken.job_id for taken in store.take_queued(1)] == [job.job_id]
+    # Here the service was killed; the next one finds it.
+    later = runner(store, tmp_path, ["true"])
+    later.start()
+    try:
+        until(lambda: store.get(job.job_id).status is Status.SUCCEEDED)
+    finally:
+        later.stop()
+
+
+def test_supervisor_that_died_before_the_training_began_loses_it_for_good(
+    store: JobStore, tmp_path: Path
+) -> None:
+    job = submitted(store)
+    store.take_queued(1)
+    later = runner(store, tmp_path, ["true"])
+    folder = later.folder(job.job_id)
+    folder.path.mkdir(parents=True)
+    dead = {"pid": os.getpid(), "start_ticks": 1, "boot": "before"}
+    folder.state("supervisor", {"process": dead})
+    later.start()
+    try:
+        until(lambda: store.get(job.job_id).status is Status.LOST)
+    finally:
+        later.stop()
+    # A child that was forked but had not published itself cannot become the training any more.
+    assert folder.known("child") == {"void": True}
+    assert "before the training began" in store.get(job.job_id).reason
+
+
+def test_pipeline_that_is_gone_from_the_configuration_fails_the_job(store: JobStore, tmp_path: Path) -> None:
+    job = submitted(store)
+    pipelines = {"other": Pipeline(command=["true"])}
+    later = Runner(ServiceConfig(data_dir=tmp_path, auth="none", pipelines=pipelines), store)
+    later.start()
+    try:
+        until(lambda: store.get(job.job_id).status is Status.FAILED)
+    finally:
+        later.stop()
+    assert "pipeline 'p' is not in the configuration" in store.get(job.job_id).reason
