@@ -53,6 +53,7 @@ mlb_status() { # key generation ...
 }
 
 mlb_sizes() { # key generation ...: one process for all of them
+    [ $# -gt 0 ] || return 0
     mlb_count=$(($# / 2))
     while [ "$mlb_count" -gt 0 ]; do
         set -- "$@" "$mlb_root/jobs/$1/$2/log"

@@ -242,7 +242,7 @@ def test_cancel_and_adoption_at_the_same_moment_have_one_winner(any_host: Any, r
                 assert adopted.state is JobState.RUNNING
                 assert (await new.status([ref]))[ref].state is JobState.RUNNING
                 assert await new.cancel(ref, "try-2", "by its owner")
-            elif not adopted.ref.generation == 1:
+            elif adopted.ref.generation != 1:
                 assert await new.cancel(adopted.ref, "try-2", "by its owner")
                 await host.until(new, adopted.ref)
             else:
