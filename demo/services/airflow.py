@@ -189,12 +189,13 @@ class AirflowInstance:
     def _settings(self, dag_folders: Sequence[Path], config: Mapping[str, str]) -> dict[str, str]:
         bundles = [
             {
-                "name": f"{folder.name}-{number}" if number else folder.name,
+                # With a number, for Airflow reserves the name "example_dags".
+                "name": f"{folder.name}-{number}",
                 "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle",
                 # Look for new files so often (seconds); a listing is cheap.
                 "kwargs": {"path": str(folder.resolve()), "refresh_interval": 5},
             }
-            for number, folder in enumerate(dag_folders)
+            for number, folder in enumerate(dag_folders, start=1)
         ]
         options = {
             "core.executor": "LocalExecutor",
@@ -253,7 +254,7 @@ def start_airflow(
     Start an Airflow.
 
     :param folder: becomes ``AIRFLOW_HOME``; may be used again, then the database is kept.
-    :param dag_folders: folders with DAG files, each a bundle named like the folder.
+    :param dag_folders: folders with DAG files, each a bundle named ``<folder>-1``, ``-2``, ...
     :param connections: connection id to a JSON document as in ``AIRFLOW_CONN_<ID>`` (``conn_type``, ``host``,
         ``login``, ``password``, ``port``, ``schema``, ``extra``); they travel in the environment.
     :param environment: further variables of all components, and so of every task.
