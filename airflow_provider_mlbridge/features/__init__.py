@@ -1,25 +1,53 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Feature recipes: fit on the training split, transform everywhere alike. Knows no Airflow."""
+"""
+Feature recipes: fit on the training split, transform everywhere alike. Knows no Airflow.
+
+The names load when they are first used, so that importing this package costs nothing.
+"""
 
 from __future__ import annotations
 
-from airflow_provider_mlbridge.features.build import build_feature_set
-from airflow_provider_mlbridge.features.fitted import FittedRecipe
-from airflow_provider_mlbridge.features.recipe import Recipe
-from airflow_provider_mlbridge.features.selectors import Selector
-from airflow_provider_mlbridge.features.splits import ColumnSplit, HashSplit, TimeSplit
-from airflow_provider_mlbridge.features.steps import (
-    Clip,
-    DateParts,
-    Impute,
-    Log1p,
-    MinMax,
-    OneHot,
-    Ordinal,
-    Passthrough,
-    QuantileBins,
-    Standard,
-)
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from airflow_provider_mlbridge.features.build import build_feature_set
+    from airflow_provider_mlbridge.features.fitted import FittedRecipe
+    from airflow_provider_mlbridge.features.recipe import Recipe
+    from airflow_provider_mlbridge.features.selectors import Selector
+    from airflow_provider_mlbridge.features.splits import ColumnSplit, HashSplit, TimeSplit
+    from airflow_provider_mlbridge.features.steps import (
+        Clip,
+        DateParts,
+        Impute,
+        Log1p,
+        MinMax,
+        OneHot,
+        Ordinal,
+        Passthrough,
+        QuantileBins,
+        Standard,
+    )
+
+_MODULES = {
+    "Clip": "steps",
+    "ColumnSplit": "splits",
+    "DateParts": "steps",
+    "FittedRecipe": "fitted",
+    "HashSplit": "splits",
+    "Impute": "steps",
+    "Log1p": "steps",
+    "MinMax": "steps",
+    "OneHot": "steps",
+    "Ordinal": "steps",
+    "Passthrough": "steps",
+    "QuantileBins": "steps",
+    "Recipe": "recipe",
+    "Selector": "selectors",
+    "Standard": "steps",
+    "TimeSplit": "splits",
+    "build_feature_set": "build",
+}
 
 __all__ = [
     "Clip",
@@ -40,3 +68,13 @@ __all__ = [
     "TimeSplit",
     "build_feature_set",
 ]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

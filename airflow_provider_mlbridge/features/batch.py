@@ -79,9 +79,9 @@ def transform_session(session: Session, fitted: FittedRecipe, path: Path) -> Tra
         selected[SPLIT_COLUMN] = table[SPLIT_ALIAS]
     for feature in fitted.features:
         selected[feature.name] = table[names[feature.name]]
-    # Rows with equal keys stay in the order of the files.
-    order = [names[key] for key in recipe.keys]
-    ordered = table.order_by([*order, FILE_INDEX, ROW_INDEX]) if order else table
+    # Rows with equal keys, or all rows if there are no keys, are in the order of the files. Said explicitly,
+    # because a scan keeps that order only as long as there is no join.
+    ordered = table.order_by([*(names[key] for key in recipe.keys), FILE_INDEX, ROW_INDEX])
     session.write(ordered.select(**selected), path)
     return _describe(session, fitted, path, list(selected), policies, labelled=labelled)
 

@@ -77,6 +77,7 @@ def _round(
         if operation.column in waiting:
             waiting.update(name for name, _ in operation.outputs(None))
             continue
+        names = {name for name, _ in operation.outputs(None)}
         state = states[index]
         if state is None and not operation.needs:
             state = states[index] = operation.step.fit(Summary(operation.where, rows, rows), operation.kind)
@@ -84,8 +85,8 @@ def _round(
             pipeline.column(operation.column)
             alias = pipeline.names[operation.column]
             requests.append((index, Request(operation.where, alias, operation.kind, operation.needs)))
-            waiting.update(name for name, _ in operation.outputs(None))
-        else:
+            waiting |= names
+        elif any(later.column in names for later in operations[index + 1 :]):
             pipeline.apply(operation, state)
     if not requests:
         return

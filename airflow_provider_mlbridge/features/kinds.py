@@ -39,9 +39,9 @@ _ENGINE_TYPES: dict[str, tuple[Kind, str]] = {
     "VARCHAR": ("string", "string"),
     "DATE": ("date", "date"),
     "TIMESTAMP": ("timestamp", "timestamp"),
-    "TIMESTAMP_S": ("timestamp", "timestamp"),
-    "TIMESTAMP_MS": ("timestamp", "timestamp"),
-    "TIMESTAMP_NS": ("timestamp", "timestamp"),
+    "TIMESTAMP_S": ("timestamp", "timestamp(0)"),
+    "TIMESTAMP_MS": ("timestamp", "timestamp(3)"),
+    "TIMESTAMP_NS": ("timestamp", "timestamp(9)"),
     "TIMESTAMP WITH TIME ZONE": ("timestamp", "timestamp('UTC')"),
 }
 

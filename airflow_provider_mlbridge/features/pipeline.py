@@ -13,9 +13,13 @@ from airflow_provider_mlbridge.features.recipe import Recipe
 from airflow_provider_mlbridge.features.session import FILE_INDEX, ROW_INDEX
 from airflow_provider_mlbridge.features.splits import TRAIN
 from airflow_provider_mlbridge.features.steps import Check
-from airflow_provider_mlbridge.features.steps.base import State, flag
+from airflow_provider_mlbridge.features.steps.base import State, flag, literal
 
 SPLIT_ALIAS = "split"
+
+
+INLINE_CATEGORIES = 32
+"""With more categories than this, places are looked up by a join instead of by comparing one by one."""
 
 
 @dataclass
@@ -45,11 +49,14 @@ class Pipeline:
 
     def assign(self, name: str, expression: Any) -> str:
         """Give a column a new value, and return its alias."""
-        alias = f"v{self._count}"
-        self._count += 1
+        alias = self._alias()
         self._pending[alias] = expression
         self.names[name] = alias
         return alias
+
+    def _alias(self) -> str:
+        self._count += 1
+        return f"v{self._count}"
 
     def flush(self) -> None:
         """Take what was assigned into the table."""
@@ -57,10 +64,33 @@ class Pipeline:
             self.table = self.table.mutate(**self._pending)
             self._pending = {}
 
+    def inputs(self, operation: Operation, state: State) -> tuple[Any, Any]:
+        """The column that an operation works on, and the places of its values if it has categories."""
+        import ibis
+
+        value = self.column(operation.column)
+        categories = operation.step.categories(state)
+        if categories is None:
+            return value, None
+        source = self.names[operation.column]
+        self.flush()
+        alias = self._alias()
+        if len(categories) > INLINE_CATEGORIES:
+            self.table = with_places(self.table, source, alias, categories, operation.kind)
+        else:
+            column = self.table[source]
+            branches = [(column == literal(item), literal(place)) for place, item in enumerate(categories)]
+            place = ibis.cases(*branches) if branches else ibis.null("int64")
+            self.table = self.table.mutate(**{alias: place})
+        return self.table[source], self.table[alias]
+
     def apply(self, operation: Operation, state: State) -> None:
         """Add the results of an operation."""
-        value = self.column(operation.column)
-        results = zip(operation.outputs(state), operation.expressions(value, state), strict=True)
+        self.add(operation, state, *self.inputs(operation, state))
+
+    def add(self, operation: Operation, state: State, value: Any, code: Any) -> None:
+        """Add the results of an operation on these inputs."""
+        results = zip(operation.outputs(state), operation.expressions(value, state, code), strict=True)
         for (name, _), expression in results:
             self.assign(name, expression)
 
@@ -142,11 +172,38 @@ def collect_checks(
     """
     found = []
     for number, (operation, state) in enumerate(zip(operations, states, strict=True)):
-        value = pipeline.column(operation.column)
+        value, code = pipeline.inputs(operation, state)
         source = pipeline.names[operation.column]
-        for check in operation.checks(value, state):
+        for check in operation.checks(value, state, code):
             alias = pipeline.assign(f"\0check {number} {check.name}", flag(check.matches))
             found.append((operation, check, alias, source))
-        pipeline.apply(operation, state)
+        pipeline.add(operation, state, value, code)
     pipeline.flush()
     return found
+
+
+def with_places(table: Any, source: str, alias: str, categories: Sequence[Any], kind: Kind) -> Any:
+    """
+    ``table`` with the place of each value of ``source`` among the categories, by a join.
+
+    A join changes the order of rows, which is why everything that is written is sorted. (So does
+    ``x IN (...)`` in DuckDB, which makes a join of five values or more, against its own setting.)
+    """
+    import ibis
+
+    # The categories travel as one text, for each literal of its own costs a millisecond of compilation.
+    texts = [repr(item) if kind == "float" else str(item) for item in categories]
+    separator = next(
+        sign for sign in map(chr, range(0xE000, 0xF8FF)) if not any(sign in text for text in texts)
+    )
+    joined = separator.join(f"{place:08d}{text}" for place, text in enumerate(texts))
+    items = ibis.literal(joined).split(separator).unnest().name("item").as_table()
+    value = items["item"].substr(8)
+    places = items.select(
+        category=value
+        if kind == "string"
+        else value.cast("float64" if kind == "float" else table[source].type()),
+        place=items["item"].substr(0, 8).cast("int64"),
+    )
+    joined_table = table.left_join(places, table[source] == places["category"])
+    return joined_table.select(*(table[name] for name in table.columns), **{alias: places["place"]})

@@ -51,13 +51,13 @@ class Operation:
         """Names and kinds of the results."""
         return self.step.outputs(self.stem, self.kind, state)
 
-    def expressions(self, value: Any, state: State) -> list[Any]:
+    def expressions(self, value: Any, state: State, code: Any) -> list[Any]:
         """The results as Ibis expressions."""
-        return self.step.expressions(value, self.kind, state)
+        return self.step.expressions(value, self.kind, state, code)
 
-    def checks(self, value: Any, state: State) -> list[Check]:
+    def checks(self, value: Any, state: State, code: Any) -> list[Check]:
         """What to count in a transform."""
-        return self.step.checks(value, self.kind, state)
+        return self.step.checks(value, self.kind, state, code)
 
     def row_function(self, state: State) -> RowFunction:
         """The results as a Python function."""

@@ -68,7 +68,7 @@ class Session:
 
     def write(self, expression: Any, path: Path) -> None:
         """
-        Write an Ibis table expression to one Parquet file, in its order.
+        Write an Ibis table expression, which must be sorted, to one Parquet file.
 
         The bytes depend on the rows and the engine's version only, not on threads or memory: DuckDB keeps
         the order of rows and fills every row group to the same number of them.

@@ -285,9 +285,8 @@ class ColumnSplit(Split):
         import ibis
 
         value = table[self.column]
-        branches = [(value.isin(list(self.train)), TRAIN)]
-        if self.validation:
-            branches.append((value.isin(list(self.validation)), VALIDATION))
+        branches = [(value == ibis.literal(item), TRAIN) for item in self.train]
+        branches += [(value == ibis.literal(item), VALIDATION) for item in self.validation]
         return ibis.cases(*branches, else_=TEST)
 
 

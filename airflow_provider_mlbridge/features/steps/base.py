@@ -172,15 +172,25 @@ class Step:
         """Names and kinds of the results; empty when they depend on a state that is not there yet."""
         raise NotImplementedError
 
-    def expressions(self, value: Any, kind: Kind, state: State) -> list[Any]:
-        """The results as Ibis expressions over the column expression ``value``, as in :meth:`outputs`."""
+    def expressions(self, value: Any, kind: Kind, state: State, code: Any) -> list[Any]:
+        """
+        The results as Ibis expressions, as in :meth:`outputs`.
+
+        :param value: the column.
+        :param code: place of the value among :meth:`categories`, NULL when it is not there; None when the
+            step has no categories.
+        """
         raise NotImplementedError
+
+    def categories(self, state: State) -> Sequence[Any] | None:  # noqa: ARG002
+        """Different values whose places the step wants to know as ``code``."""
+        return None
 
     def row_function(self, where: str, kind: Kind, state: State) -> RowFunction:
         """The results as a function of one Python value of ``kind`` or None, as in :meth:`outputs`."""
         raise NotImplementedError
 
-    def checks(self, value: Any, kind: Kind, state: State) -> list[Check]:  # noqa: ARG002
+    def checks(self, value: Any, kind: Kind, state: State, code: Any) -> list[Check]:  # noqa: ARG002
         """What to count in a transform."""
         return []
 

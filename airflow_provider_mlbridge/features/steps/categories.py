@@ -45,14 +45,19 @@ class _CategoryStep(Step):
         options.choice(self.TYPE, "unknown", self.unknown, UNKNOWN)
         options.choice(self.TYPE, "missing", self.missing, MISSING)
 
-    def is_unknown(self, value: Any, state: State) -> Any:
-        """Ibis boolean: there is a value, but not one that has a place."""
-        raise NotImplementedError
+    def categories(self, state: State) -> Sequence[Any]:
+        categories: Sequence[Any] = state["categories"]
+        return categories
 
-    def checks(self, value: Any, kind: Kind, state: State) -> list[Check]:
-        unknown = self.is_unknown(value, state)
+    def checks(self, value: Any, kind: Kind, state: State, code: Any) -> list[Check]:
         return [
-            Check("unknown", unknown, self.unknown == "error", _UNKNOWN_ADVICE, shows_values=True),
+            Check(
+                "unknown",
+                _is_unknown(value, code),
+                self.unknown == "error",
+                _UNKNOWN_ADVICE,
+                shows_values=True,
+            ),
             Check("missing", value.isnull(), self.missing == "error", _NULL_ADVICE),
         ]
 
@@ -127,15 +132,11 @@ class OneHot(_CategoryStep):
         names += [f"{stem}__null"] if self.missing == "category" else []
         return [(name, "int") for name in _distinct(names)]
 
-    def expressions(self, value: Any, kind: Kind, state: State) -> list[Any]:
-        results = [flag(value == literal(category)) for category in state["categories"]]
-        results += [flag(self.is_unknown(value, state))] if self.unknown == "other" else []
+    def expressions(self, value: Any, kind: Kind, state: State, code: Any) -> list[Any]:
+        results = [flag(code == literal(place)) for place in range(len(state["categories"]))]
+        results += [flag(_is_unknown(value, code))] if self.unknown == "other" else []
         results += [flag(value.isnull())] if self.missing == "category" else []
         return results
-
-    def is_unknown(self, value: Any, state: State) -> Any:
-        known = [literal(category) for category in state["categories"]]
-        return value.notnull() & ~value.isin(known) if known else value.notnull()
 
     def row_function(self, where: str, kind: Kind, state: State) -> RowFunction:
         places = {category: index for index, category in enumerate(state["categories"])}
@@ -203,18 +204,13 @@ class Ordinal(_CategoryStep):
     def outputs(self, stem: str, kind: Kind, state: State | None) -> list[tuple[str, Kind]]:
         return [(stem, "int")]
 
-    def expressions(self, value: Any, kind: Kind, state: State) -> list[Any]:
+    def expressions(self, value: Any, kind: Kind, state: State, code: Any) -> list[Any]:
         import ibis
 
-        places = sorted((category, place) for place, category in enumerate(state["categories"]))
-        missing = literal(len(places)) if self.missing == "category" else ibis.null("int64")
-        unknown = literal(-1) if self.unknown == "other" else ibis.null("int64")
-        place = ibis.cases((value.isnull(), missing), else_=_lookup(value, places, unknown))
-        return [as_int(place, "int32")]
-
-    def is_unknown(self, value: Any, state: State) -> Any:
-        places = sorted((category, place) for place, category in enumerate(state["categories"]))
-        return value.notnull() & (_lookup(value, places, literal(-1)) == literal(-1))
+        nothing = ibis.null("int64")
+        missing = literal(len(state["categories"])) if self.missing == "category" else nothing
+        unknown = literal(-1) if self.unknown == "other" else nothing
+        return [as_int(ibis.cases((value.isnull(), missing), (code.isnull(), unknown), else_=code), "int32")]
 
     def row_function(self, where: str, kind: Kind, state: State) -> RowFunction:
         places = {category: index for index, category in enumerate(state["categories"])}
@@ -231,20 +227,9 @@ class Ordinal(_CategoryStep):
         return ordinal
 
 
-def _lookup(value: Any, places: list[tuple[Any, int]], otherwise: Any) -> Any:
-    """The place of ``value`` by halving, so that thousands of categories cost a dozen comparisons a row."""
-    import ibis
-
-    if len(places) <= 8:
-        return ibis.cases(
-            *((value == literal(category), place) for category, place in places), else_=otherwise
-        )
-    middle = len(places) // 2
-    return ibis.ifelse(
-        value < literal(places[middle][0]),
-        _lookup(value, places[:middle], otherwise),
-        _lookup(value, places[middle:], otherwise),
-    )
+def _is_unknown(value: Any, code: Any) -> Any:
+    """Ibis boolean, never NULL: there is a value, but not one that has a place."""
+    return value.notnull() & code.isnull()
 
 
 def _refuse(where: str, value: Any, unknown_error: bool, missing_error: bool) -> None:

@@ -70,7 +70,7 @@ class DateParts(Step):
                 )
         return [(f"{stem}_{part}", "int") for part in self.parts]
 
-    def expressions(self, value: Any, kind: Kind, state: State) -> list[Any]:
+    def expressions(self, value: Any, kind: Kind, state: State, code: Any) -> list[Any]:
         functions = {**_DATE, **_TIME}
         return [as_int(functions[part][0](value), "int32") for part in self.parts]
 

@@ -79,7 +79,7 @@ class Impute(Step):
         filled: list[tuple[str, Kind]] = [(stem, self._result_kind(kind))]
         return [*filled, (f"{stem}_missing", "int")] if self.indicator else filled
 
-    def expressions(self, value: Any, kind: Kind, state: State) -> list[Any]:
+    def expressions(self, value: Any, kind: Kind, state: State, code: Any) -> list[Any]:
         source = as_float(value, kind) if self._result_kind(kind) == "float" else value
         filled = source.fill_null(literal(state["value"]))
         return [filled, flag(value.isnull())] if self.indicator else [filled]

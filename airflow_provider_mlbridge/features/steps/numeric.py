@@ -91,7 +91,7 @@ class Clip(_NumberStep):
             )
         return bounds
 
-    def expressions(self, value: Any, kind: Kind, state: State) -> list[Any]:
+    def expressions(self, value: Any, kind: Kind, state: State, code: Any) -> list[Any]:
         # Not least() and greatest(): those pass over NULL in DuckDB, so a missing value would become a bound.
         import ibis
 
@@ -132,7 +132,7 @@ class Log1p(_NumberStep):
     def validate(self) -> None:
         options.choice(self.TYPE, "invalid", self.invalid, ("error", "null"))
 
-    def expressions(self, value: Any, kind: Kind, state: State) -> list[Any]:
+    def expressions(self, value: Any, kind: Kind, state: State, code: Any) -> list[Any]:
         # Engines have ln() only, and ln(1 + x) loses all digits of a small x. With u = 1 + x as rounded,
         # ln(u) * x / (u - 1) is right to a few units in the last place (Kahan; HP-15C Functions Handbook).
         import ibis
@@ -163,7 +163,7 @@ class Log1p(_NumberStep):
 
         return log1p
 
-    def checks(self, value: Any, kind: Kind, state: State) -> list[Check]:
+    def checks(self, value: Any, kind: Kind, state: State, code: Any) -> list[Check]:
         invalid = (as_float(value, kind) <= literal(-1.0)).fill_null(False)
         return [Check("invalid", invalid, self.invalid == "error", _LOG_ADVICE)]
 
@@ -201,7 +201,7 @@ class Standard(_NumberStep):
             "scale": (summary.std or 1.0) if self.with_std else 1.0,
         }
 
-    def expressions(self, value: Any, kind: Kind, state: State) -> list[Any]:
+    def expressions(self, value: Any, kind: Kind, state: State, code: Any) -> list[Any]:
         return [(as_float(value, kind) - literal(state["mean"])) / literal(state["scale"])]
 
     def row_function(self, where: str, kind: Kind, state: State) -> RowFunction:
@@ -245,7 +245,7 @@ class MinMax(_NumberStep):
             )
         return {"minimum": minimum, "range": scale}
 
-    def expressions(self, value: Any, kind: Kind, state: State) -> list[Any]:
+    def expressions(self, value: Any, kind: Kind, state: State, code: Any) -> list[Any]:
         unit = (as_float(value, kind) - literal(state["minimum"])) / literal(state["range"])
         return [unit * literal(self.high - self.low) + literal(self.low)]
 
@@ -294,7 +294,7 @@ class QuantileBins(_NumberStep):
                 edges.append(edge)
         return {"inner_edges": edges[1:-1]}
 
-    def expressions(self, value: Any, kind: Kind, state: State) -> list[Any]:
+    def expressions(self, value: Any, kind: Kind, state: State, code: Any) -> list[Any]:
         import ibis
 
         number = as_float(value, kind)

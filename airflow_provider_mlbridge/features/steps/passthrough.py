@@ -25,7 +25,7 @@ class Passthrough(Step):
     def outputs(self, stem: str, kind: Kind, state: State | None) -> list[tuple[str, Kind]]:
         return [(stem, kind)]
 
-    def expressions(self, value: Any, kind: Kind, state: State) -> list[Any]:
+    def expressions(self, value: Any, kind: Kind, state: State, code: Any) -> list[Any]:
         return [value]
 
     def row_function(self, where: str, kind: Kind, state: State) -> RowFunction:
