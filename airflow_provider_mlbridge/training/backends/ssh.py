@@ -110,7 +110,7 @@ class SSHBackend:
             else:
                 attached, started_by, launches = False, number or 1, True
                 call = f"mlb_claim {started_by} {job.digest} {job.epoch} {owner}"
-            functions, size = protocol.launch_functions(
+            functions = protocol.launch_functions(
                 job, {**features, "MLBRIDGE_JOB_GENERATION": str(started_by)}
             )
             answer = await self._ask(
@@ -118,7 +118,7 @@ class SSHBackend:
                 parts=["launch", functions] if launches else ["launch"],
                 settings={
                     "key": job.key,
-                    "staged_bytes": str(size) if launches else "0",
+                    "brought": "1" if launches else "0",
                     "timeout": protocol.whole_seconds(job.request.timeout_seconds),
                     "working_dir": (job.launch.working_dir if job.launch else None) or "",
                 },

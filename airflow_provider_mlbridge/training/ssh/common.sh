@@ -41,20 +41,18 @@ mlb_pause() { # a moment; fractions of a second are common but not POSIX
 }
 
 # Create $mlb_dir/$1 with the line $2. 0: done; 1: it was there already; 2: impossible, $mlb_why says why.
-# The line is read back before it is linked: on a full disk some shells do not notice a failed write.
 mlb_publish() {
     mlb_private=$mlb_dir/.$mlb_nonce.$mlb_role
     # A private file left by a crash may be linked to a published name: unlink it, never write into it.
     rm -f "$mlb_private"
     mlb_why=$({
-        printf '%s\n' "$2" >"$mlb_private" && IFS= read -r mlb_line <"$mlb_private" &&
-            [ "$mlb_line" = "$2" ] && ln "$mlb_private" "$mlb_dir/$1"
+        printf '%s\n' "$2" >"$mlb_private" && ln "$mlb_private" "$mlb_dir/$1"
     } 2>&1)
     mlb_failed=$?
     rm -f "$mlb_private"
     [ "$mlb_failed" -eq 0 ] && return 0
     [ -e "$mlb_dir/$1" ] && return 1
-    mlb_explain "$mlb_why" "$mlb_dir/$1 cannot be written, is the disk full?"
+    mlb_explain "$mlb_why" "$mlb_dir/$1 cannot be written: the disk may be full"
     return 2
 }
 

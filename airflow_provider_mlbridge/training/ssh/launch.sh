@@ -14,19 +14,15 @@ mlb_sweep() {
     rm -f "$mlb_dir/.$mlb_nonce.command" "$mlb_dir/.$mlb_nonce.request"
 }
 
-# Write command and request to private files and count their bytes: a full disk must be noticed before
-# anything is claimed.
+# Write command and request to private files: a full disk must be noticed before anything is claimed.
 mlb_stage() {
     mlb_why=$({
         mkdir -p "$mlb_dir" &&
             mlb_write_command >"$mlb_dir/.$mlb_nonce.command" &&
             mlb_write_request >"$mlb_dir/.$mlb_nonce.request"
-    } 2>&1)
-    mlb_explain "$mlb_why" 'is the disk full?'
-    [ -f "$mlb_dir/.$mlb_nonce.request" ] || return 1
-    mlb_bytes=$(cat "$mlb_dir/.$mlb_nonce.command" "$mlb_dir/.$mlb_nonce.request" | wc -c)
-    mlb_why="only $((mlb_bytes)) of $mlb_staged_bytes bytes of the request could be written: $mlb_why"
-    [ "$((mlb_bytes))" -eq "$mlb_staged_bytes" ]
+    } 2>&1) && return 0
+    mlb_explain "$mlb_why" "$mlb_dir cannot be written: the disk may be full"
+    return 1
 }
 
 mlb_claim() { # generation digest epoch owner
@@ -47,7 +43,7 @@ mlb_claim() { # generation digest epoch owner
 }
 
 # Become the owner of a generation that is there already. A claim that nobody went on with is started when
-# the caller brought what is needed ($mlb_staged_bytes).
+# the caller brought what is needed for it.
 mlb_adopt() { # generation epoch owner
     while :; do
         mlb_look "$mlb_root/jobs/$mlb_key/$1"
@@ -70,7 +66,7 @@ mlb_adopt() { # generation epoch owner
                 ;;
         esac
     done
-    if [ "$mlb_staged_bytes" -gt 0 ] && [ "$mlb_state" = claimed ]; then
+    if [ "$mlb_brought" = 1 ] && [ "$mlb_state" = claimed ]; then
         if ! mlb_stage; then
             mlb_sweep
             mlb_say E storage "$mlb_why"

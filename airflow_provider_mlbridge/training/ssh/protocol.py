@@ -124,7 +124,7 @@ def script(
     nonce = f"mlbridge-{secrets.token_hex(12)}"
     lines = [_part(part) if _VARIABLE.fullmatch(part) else part for part in parts]
     lines.append("mlb_main() {")
-    variables = {"nonce": nonce, "proc": "/proc", "staged_bytes": "0", **settings}
+    variables = {"nonce": nonce, "proc": "/proc", "brought": "0", **settings}
     lines += [f"mlb_{name}={shlex.quote(value)}" for name, value in variables.items()]
     lines.append(r"printf '\n%s begin\n' " + nonce)
     lines.append(f"mlb_prepare {shlex.quote(root)}")
@@ -142,9 +142,9 @@ def _part(name: str) -> str:
     return "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("#"))
 
 
-def launch_functions(job: TrainingJob, extra: Mapping[str, str]) -> tuple[str, int]:
+def launch_functions(job: TrainingJob, extra: Mapping[str, str]) -> str:
     """
-    The functions that ``launch.sh`` expects, and how many bytes command and request have together.
+    The functions that ``launch.sh`` expects: command, request and environment.
 
     :param extra: variables of ours, besides those of ``job.launch.environment``.
     :raises InvalidTrainingRequestError: when something cannot be handed to a program.
@@ -169,13 +169,12 @@ def launch_functions(job: TrainingJob, extra: Mapping[str, str]) -> tuple[str, i
     exports = [
         f"export {name}={shlex.quote(value)}" for name, value in {**launch.environment, **variables}.items()
     ]
-    command, request_text = f"{launch.command}\n", f"{request}\n"
     functions = [
-        f"mlb_write_command() {{\nprintf %s {shlex.quote(command)}\n}}",
-        f"mlb_write_request() {{\nprintf %s {shlex.quote(request_text)}\n}}",
+        f"mlb_write_command() {{\nprintf '%s\\n' {shlex.quote(launch.command)}\n}}",
+        f"mlb_write_request() {{\nprintf '%s\\n' {shlex.quote(request)}\n}}",
         "mlb_environment() {\n" + "\n".join(exports) + "\n}",
     ]
-    return "\n".join(functions), len(command.encode()) + len(request_text.encode())
+    return "\n".join(functions)
 
 
 def require_environment(given: Mapping[str, str], ours: Mapping[str, str]) -> None:

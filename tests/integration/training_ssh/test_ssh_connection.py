@@ -154,7 +154,6 @@ def test_nothing_is_taken_from_default_keys_or_an_agent(
 ) -> None:
     (tmp_path / ".ssh").mkdir()
     (tmp_path / ".ssh/id_ed25519").write_bytes(host.server.client_key_path.read_bytes())
-    (tmp_path / ".ssh/config").write_text(f"Host *\n  IdentityFile {host.server.client_key_path}\n")
     monkeypatch.setenv("HOME", str(tmp_path))
     agent = subprocess.run(
         ["ssh-agent", "-a", str(tmp_path / "agent")], check=True, capture_output=True, text=True
@@ -162,12 +161,29 @@ def test_nothing_is_taken_from_default_keys_or_an_agent(
     pid = agent.split("SSH_AGENT_PID=")[1].split(";")[0]
     monkeypatch.setenv("SSH_AUTH_SOCK", str(tmp_path / "agent"))
     monkeypatch.setenv("SSH_AGENT_PID", pid)
+    stranger = make_key(tmp_path / "stranger")
     try:
-        subprocess.run(["ssh-add", "-q", str(host.server.client_key_path)], check=True)
+        subprocess.run(["ssh-add", "-q", str(host.server.client_key_path)], check=True, capture_output=True)
+        refused(run, host, BackendAuthenticationError, key_file=str(stranger))
         message = refused(run, host, BackendAuthenticationError, key_file=None)
     finally:
         subprocess.run(["ssh-agent", "-k"], check=True, capture_output=True)
     assert "no credentials (the connection has neither password nor private key)" in message
+
+
+def test_the_ssh_configuration_of_the_worker_is_not_read(
+    host: Any, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".ssh").mkdir()
+    (tmp_path / ".ssh/config").write_text("Host *\n  ProxyCommand touch %d/was-read\n  User nobody\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+    async def scenario() -> None:
+        async with host.backend() as backend:
+            assert await backend.status([]) == {}
+
+    run(scenario())
+    assert not (tmp_path / "was-read").exists()
 
 
 def test_an_unreachable_host_is_named_with_its_port(host: Any, run: Run) -> None:
