@@ -32,6 +32,11 @@ _SSH_FIELDS: dict[str, Any] = {
         "description": "Path on the Airflow workers and triggerers, instead of one host key.",
         "schema": {"type": ["string", "null"]},
     },
+    "jobs_dir": {
+        "label": "Folder for jobs",
+        "description": "On the training host; a local disk.",
+        "schema": {"type": ["string", "null"], "default": "~/.mlbridge"},
+    },
 }
 
 _API_FIELDS: dict[str, Any] = {

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from airflow.sdk import BaseHook
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Connection
 
     from airflow_provider_mlbridge.training.api import APITarget
+    from airflow_provider_mlbridge.training.api.target import AuthKind
 
 CONNECTION_TYPES = ("mlbridge_api", "http")
 AUTH_KINDS = ("none", "bearer", "basic", "api_key")
@@ -50,13 +51,13 @@ def api_target(connection: Connection) -> APITarget:
         raise ConfigurationError(f"connection {name!r} has auth={auth!r}, but no password")
     return APITarget(
         base_url=_base_url(connection),
-        auth=auth,
+        auth=cast("AuthKind", auth),
         username=connection.login or None,
         secret=connection.password or None,
         api_key_header=extra.get("api_key_header") or "X-API-Key",
         ca_file=extra.get("ca_file") or None,
         timeout=float(extra.get("timeout") or 30),
-        name=f"connection {name!r} ({connection.host})",
+        name=f"connection {name!r}",
     )
 
 

@@ -78,11 +78,13 @@ class SupervisorDagRuns:
         from asgiref.sync import sync_to_async
 
         try:
-            return str(await sync_to_async(RuntimeTaskInstance.get_dagrun_state)(dag_id, run_id))
+            state = await sync_to_async(RuntimeTaskInstance.get_dagrun_state)(dag_id, run_id)
         except AirflowRuntimeError as error:
             if _is_not_found(error):
                 return None
             raise
+        # An enumeration whose str() differs between Airflow's versions.
+        return str(getattr(state, "value", state))
 
     async def reported(self, dag_id: str, run_id: str) -> Mapping[str, Any]:
         """

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from airflow_provider_mlbridge.exceptions import ConfigurationError, MLBridgeErr
 if TYPE_CHECKING:
     from airflow.sdk import Connection
 
+    from airflow_provider_mlbridge.training.backends.ssh import SSHBackend
     from airflow_provider_mlbridge.training.ssh import SSHTarget
 
 CONNECTION_TYPES = ("mlbridge_ssh", "ssh")
@@ -66,6 +68,19 @@ def ssh_target(connection: Connection) -> SSHTarget:
     )
 
 
+def ssh_backend(connection: Connection) -> SSHBackend:
+    """The SSH backend of an Airflow connection; the extra's ``jobs_dir`` is its folder on the host."""
+    from airflow_provider_mlbridge.training.backends.ssh import SSHBackend
+
+    # asyncssh tells every channel at INFO, which would bury the training's own lines in the task log.
+    quiet = logging.getLogger("asyncssh")
+    if quiet.level == logging.NOTSET:
+        quiet.setLevel(logging.WARNING)
+    target = ssh_target(connection)
+    folder = connection.extra_dejson.get("jobs_dir")
+    return SSHBackend(target, root=folder) if folder else SSHBackend(target)
+
+
 class MLBridgeSSHHook(BaseHook):
     """
     A training host reached by SSH.
@@ -88,10 +103,9 @@ class MLBridgeSSHHook(BaseHook):
 
     def test_connection(self) -> tuple[bool, str]:
         """Log in, verify the host key and find a shell."""
-        from airflow_provider_mlbridge.training.backends.ssh import SSHBackend
 
         async def check() -> None:
-            backend = SSHBackend(self.get_conn())
+            backend = ssh_backend(self.get_connection(self.mlbridge_ssh_conn_id))
             try:
                 await backend.status([])
             finally:

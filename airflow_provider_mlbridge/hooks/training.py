@@ -87,10 +87,9 @@ class BackendSpec:
 
     def _remote(self, connection: Connection) -> TrainingBackend:
         if self.mode == "ssh":
-            from airflow_provider_mlbridge.hooks.ssh import ssh_target
-            from airflow_provider_mlbridge.training.backends.ssh import SSHBackend
+            from airflow_provider_mlbridge.hooks.ssh import ssh_backend
 
-            return SSHBackend(ssh_target(connection))
+            return ssh_backend(connection)
         from airflow_provider_mlbridge.hooks.api import api_target
         from airflow_provider_mlbridge.training.backends.api import APIBackend
 

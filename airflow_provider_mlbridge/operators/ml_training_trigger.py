@@ -158,9 +158,8 @@ class MLTrainingTriggerOperator(BaseOperator):
             spec.check()
             job = build_job(self, context)
             submission, status = self._submit(spec, job, context)
-            if status.state.is_terminal:
-                return self._complete(context, spec, CompletionEvent.of(status, log_offset=0))
-            if self.deferrable:
+            # A training that is over already needs no triggerer, but its log is to be shown here as well.
+            if self.deferrable and not status.state.is_terminal:
                 self._wait_in_triggerer(spec, job, submission.ref)
             return self._wait_here(context, spec, job, submission.ref)
 
