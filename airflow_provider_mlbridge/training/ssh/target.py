@@ -17,7 +17,7 @@ class SSHTarget:
     :param host: name or address.
     :param username: login user; needs no root and nothing installed.
     :param port: TCP port of sshd.
-    :param password: password, also used as the passphrase-less answer to one interactive question.
+    :param password: for password and keyboard-interactive login.
     :param private_key: text of a private key (OpenSSH or PEM).
     :param key_file: path of a private key on this machine.
     :param passphrase: of ``private_key`` or ``key_file``.

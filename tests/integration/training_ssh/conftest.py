@@ -111,6 +111,17 @@ class Host:
     async def log(self, backend: SSHBackend, ref: JobRef) -> str:
         return (await backend.logs(ref, 0)).text
 
+    async def pids(self, *names: str) -> list[int]:
+        """The process ids that a training writes into files, each with a newline."""
+        found, end = [], time.monotonic() + DEADLINE
+        for name in names:
+            path = await self.appears(name)
+            while not path.read_text().endswith("\n"):
+                assert time.monotonic() < end, f"{path} is not complete"
+                await asyncio.sleep(0.01)
+            found.append(int(path.read_text()))
+        return found
+
     async def appears(self, name: str) -> Path:
         """Wait for a file that a training writes."""
         path, end = self.folder / name, time.monotonic() + DEADLINE

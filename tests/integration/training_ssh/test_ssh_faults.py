@@ -5,42 +5,22 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from airflow_provider_mlbridge.exceptions import BackendProtocolError
 from airflow_provider_mlbridge.training.ssh import protocol
 from airflow_provider_mlbridge.training.state import JobRef, JobState
-from demo.services.sshd import start_sshd
 
 pytestmark = pytest.mark.integration
 
 Run = Callable[[Any], Any]
 FOREVER = "echo started >> journal; echo $$ > shell; sleep 300 & echo $! > sleeper; wait"
-
-
-def number(path: Path) -> int:
-    return int(path.read_text())
-
-
-async def wait_for_pids(host: Any, *names: str) -> list[int]:
-    """The process ids that a training wrote into files, each with its newline."""
-    pids = []
-    for name in names:
-        path = await host.appears(name)
-        deadline = time.monotonic() + 20
-        while not path.read_text().endswith("\n"):
-            assert time.monotonic() < deadline
-            await asyncio.sleep(0.01)
-        pids.append(number(path))
-    return pids
 
 
 def test_a_killed_training_fails_with_the_signal_in_the_reason(any_host: Any, run: Run, gone: Any) -> None:
@@ -49,7 +29,7 @@ def test_a_killed_training_fails_with_the_signal_in_the_reason(any_host: Any, ru
     async def scenario() -> None:
         async with host.backend() as backend:
             ref = (await backend.submit(host.job(FOREVER))).ref
-            (sleeper,) = await wait_for_pids(host, "sleeper")
+            (sleeper,) = await host.pids("sleeper")
             host.kill(ref, "child")
             status = await host.until(backend, ref)
             assert (status.state, status.exit_code) == (JobState.FAILED, 137)
@@ -67,7 +47,7 @@ def test_supervisor_and_training_killed_is_lost_at_the_next_question(
     async def scenario() -> None:
         async with host.backend() as backend:
             ref = (await backend.submit(host.job(FOREVER))).ref
-            (sleeper,) = await wait_for_pids(host, "sleeper")
+            (sleeper,) = await host.pids("sleeper")
             host.kill(ref, "supervisor")
             host.kill(ref, "child")
             await gone(host.pid(ref, "child"))
@@ -107,7 +87,7 @@ def test_an_orphan_can_be_cancelled(any_host: Any, run: Run, gone: Any) -> None:
     async def scenario() -> None:
         async with host.backend() as backend:
             ref = (await backend.submit(host.job(FOREVER))).ref
-            pids = await wait_for_pids(host, "shell", "sleeper")
+            pids = await host.pids("shell", "sleeper")
             host.kill(ref, "supervisor")
             assert await backend.cancel(ref, "try-1", "enough")
             status = await host.until(backend, ref)
@@ -130,14 +110,14 @@ def test_a_process_with_the_right_number_is_not_taken_for_the_training(
     async def scenario() -> None:
         async with host.backend() as backend:
             ref = (await backend.submit(host.job(FOREVER))).ref
-            (shell,) = await wait_for_pids(host, "shell")
+            (shell,) = await host.pids("shell")
             host.pretend(ref, position, value)
             status = (await backend.status([ref]))[ref]
             assert status.state is JobState.LOST
             assert reason in status.reason
             if position == 2:
                 os.kill(shell, 9)
-                os.kill(number(host.folder / "sleeper"), 9)
+                os.kill((await host.pids("sleeper"))[0], 9)
 
     run(scenario())
 
@@ -160,7 +140,7 @@ def test_the_timeout_is_kept_on_the_host_without_anybody_asking(any_host: Any, r
             assert (status.state, status.exit_code) == (JobState.TIMED_OUT, 137)
             assert status.reason == "it ran longer than its timeout of 1 seconds"
             assert "TERM came" in await host.log(backend, ref)
-        await gone(number(host.folder / "far"), host.pid(ref, "supervisor"))
+        await gone((await host.pids("far"))[0], host.pid(ref, "supervisor"))
 
     run(scenario())
 
@@ -169,7 +149,7 @@ def test_the_timeout_holds_for_an_orphan_too(host: Any, run: Run, gone: Any) -> 
     async def scenario() -> None:
         async with host.backend(grace_seconds=1) as backend:
             ref = (await backend.submit(host.job(FOREVER, timeout_seconds=1))).ref
-            pids = await wait_for_pids(host, "shell", "sleeper")
+            pids = await host.pids("shell", "sleeper")
             host.kill(ref, "supervisor")
             assert (await host.until(backend, ref)).state is JobState.TIMED_OUT
             await gone(*pids)
@@ -196,7 +176,7 @@ def test_cancel_ends_the_whole_tree_also_what_left_it_and_what_ignores_it(
     async def scenario() -> None:
         async with host.backend(grace_seconds=1) as backend:
             ref = (await backend.submit(host.job(command))).ref
-            pids = await wait_for_pids(host, *names)
+            pids = await host.pids(*names)
             assert await backend.cancel(ref, "try-1", "the task was\ncleared")
             status = (await backend.status([ref]))[ref]
             assert status.state is JobState.CANCELLING
@@ -337,153 +317,5 @@ def test_a_supervisor_that_died_before_the_start_is_lost_at_once(host: Any, run:
             assert status.state is JobState.LOST
             assert "the training was not started" in status.reason
             assert (await backend.submit(job)).ref.generation == 2
-
-    run(scenario())
-
-
-@pytest.fixture
-def small_disk(host: Any) -> Iterator[Path]:
-    """The root on a file system of its own with 64 kB."""
-    host.root.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=64k,mode=0700", "none", str(host.root)]
-    if subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("mounting a file system needs root")
-    yield host.root
-    subprocess.run(["umount", "-l", str(host.root)], check=True)
-
-
-def fill(folder: Path) -> Path:
-    path = folder / "ballast"
-    with path.open("wb", buffering=0) as file:
-        try:
-            while file.write(b"x" * 4096):
-                pass
-        except OSError:
-            return path
-    raise AssertionError("unreachable")
-
-
-def test_a_full_disk_is_refused_and_the_same_submit_works_later(
-    any_host: Any, small_disk: Path, run: Run
-) -> None:
-    job = any_host.job("echo started >> journal; exit 0")
-
-    async def scenario() -> None:
-        async with any_host.backend() as backend:
-            ballast = fill(small_disk)
-            with pytest.raises(BackendProtocolError, match="cannot record the state of a training") as caught:
-                await backend.submit(job)
-            message = str(caught.value)
-            assert any(words in message for words in ("I/O error", "No space left", "disk may be full"))
-            assert "\n" not in message
-            ballast.unlink()
-            submission = await backend.submit(job)
-            assert (submission.ref.generation, submission.attached) == (1, False)
-            assert (await any_host.until(backend, submission.ref)).state is JobState.SUCCEEDED
-
-    run(scenario())
-    assert (any_host.folder / "journal").read_text() == "started\n"
-
-
-def naps(supervisor: int) -> bool:
-    """Whether the supervisor waits for its next attempt to write the end."""
-    for path in Path("/proc").glob("[0-9]*"):
-        try:
-            parent = int((path / "stat").read_text().rpartition(")")[2].split()[1])
-            if parent == supervisor and (path / "cmdline").read_bytes() == b"sleep\x005\x00":
-                return True
-        except OSError:
-            continue
-    return False
-
-
-def test_a_training_that_fills_the_disk_is_recorded_once_there_is_space(
-    host: Any, small_disk: Path, run: Run
-) -> None:
-    command = f"cat /dev/zero > '{small_disk}/ballast'; exit 7"
-
-    async def scenario() -> None:
-        async with host.backend() as backend:
-            ref = (await backend.submit(host.job(command))).ref
-            supervisor, deadline = host.pid(ref, "supervisor"), time.monotonic() + 20
-            while not naps(supervisor):
-                assert time.monotonic() < deadline
-                await asyncio.sleep(0.05)
-            assert (await backend.status([ref]))[ref].state is JobState.RUNNING
-            (small_disk / "ballast").unlink()
-            status = await host.until(backend, ref)
-            assert (status.state, status.exit_code) == (JobState.FAILED, 7)
-
-    run(scenario())
-
-
-@pytest.fixture
-def poor_host(host: Any, busybox_sshd: Any, tmp_path: Path) -> Iterator[Any]:
-    """A host whose tools a test may take away or replace."""
-    tools = tmp_path / "tools"
-    shutil.copytree(busybox_sshd.tools, tools, symlinks=True)
-    host.server = start_sshd(tmp_path / "sshd", environment={"PATH": str(tools), "SHLVL": "2"})
-    host.tools = tools
-    yield host
-    host.server.stop()
-
-
-def test_a_file_system_without_hard_links_is_refused(poor_host: Any, run: Run) -> None:
-    (poor_host.tools / "ln").unlink()
-    (poor_host.tools / "ln").write_text('#!/bin/sh\necho "ln: $2: Operation not permitted" >&2\nexit 1\n')
-    (poor_host.tools / "ln").chmod(0o755)
-
-    async def scenario() -> None:
-        async with poor_host.backend() as backend:
-            with pytest.raises(BackendProtocolError, match=r"Operation not permitted.*with hard links"):
-                await backend.submit(poor_host.job("touch never"))
-
-    run(scenario())
-    assert not (poor_host.folder / "never").exists()
-    assert not [path for path in poor_host.root.rglob("*") if path.is_file()]
-
-
-def test_a_host_without_setsid_runs_and_cancels_all_the_same(poor_host: Any, run: Run, gone: Any) -> None:
-    (poor_host.tools / "setsid").unlink()
-
-    async def scenario() -> None:
-        async with poor_host.backend() as backend:
-            ref = (await backend.submit(poor_host.job(FOREVER))).ref
-            pids = await wait_for_pids(poor_host, "shell", "sleeper")
-            assert await backend.cancel(ref, "try-1", "enough")
-            assert (await poor_host.until(backend, ref)).state is JobState.CANCELLED
-            await gone(*pids)
-
-    run(scenario())
-
-
-def test_a_host_without_proc_uses_ps(host: Any, run: Run, gone: Any, mocker: Any) -> None:
-    async def scenario() -> None:
-        async with host.backend() as backend:
-            mocker.patch.dict(backend._settings, {"proc": "/nowhere"})
-            ref = (await backend.submit(host.job(FOREVER))).ref
-            assert (await backend.status([ref]))[ref].state is JobState.RUNNING
-            assert "_" in host.file(ref, "child").read_text().split()[1]
-            pids = await wait_for_pids(host, "shell", "sleeper")
-            assert await backend.cancel(ref, "try-1", "enough")
-            assert (await host.until(backend, ref)).state is JobState.CANCELLED
-            await gone(*pids)
-            second = (await backend.submit(host.job(FOREVER))).ref
-            host.kill(second, "supervisor")
-            host.kill(second, "child")
-            assert (await host.until(backend, second)).state is JobState.LOST
-
-    run(scenario())
-
-
-def test_a_root_that_vanished_is_not_taken_for_a_lost_training(host: Any, run: Run) -> None:
-    async def scenario() -> None:
-        async with host.backend() as backend:
-            ref = (await backend.submit(host.job("exit 0"))).ref
-            await host.until(backend, ref)
-            shutil.rmtree(host.root)
-            status = (await backend.status([ref]))[ref]
-            assert status.state is JobState.UNREACHABLE
-            assert f"{host.root}/jobs does not exist" in status.reason
 
     run(scenario())

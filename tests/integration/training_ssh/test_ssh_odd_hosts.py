@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Hosts with a full disk, without hard links, setsid or /proc, or with a folder that is gone."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_provider_mlbridge.exceptions import BackendProtocolError
+from airflow_provider_mlbridge.training.state import JobState
+from demo.services.sshd import start_sshd
+
+pytestmark = pytest.mark.integration
+
+Run = Callable[[Any], Any]
+FOREVER = "echo started >> journal; echo $$ > shell; sleep 300 & echo $! > sleeper; wait"
+
+
+@pytest.fixture
+def small_disk(host: Any) -> Iterator[Path]:
+    """The root on a file system of its own with 64 kB."""
+    host.root.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k,mode=0700", "none", str(host.root)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("mounting a file system needs root")
+    yield host.root
+    subprocess.run(["umount", "-l", str(host.root)], check=True)
+
+
+def fill(folder: Path) -> Path:
+    path = folder / "ballast"
+    with path.open("wb", buffering=0) as file:
+        try:
+            while file.write(b"x" * 4096):
+                pass
+        except OSError:
+            return path
+    raise AssertionError("unreachable")
+
+
+def test_a_full_disk_is_refused_and_the_same_submit_works_later(
+    any_host: Any, small_disk: Path, run: Run
+) -> None:
+    job = any_host.job("echo started >> journal; exit 0")
+
+    async def scenario() -> None:
+        async with any_host.backend() as backend:
+            ballast = fill(small_disk)
+            with pytest.raises(BackendProtocolError, match="cannot record the state of a training") as caught:
+                await backend.submit(job)
+            message = str(caught.value)
+            assert any(words in message for words in ("I/O error", "No space left", "disk may be full"))
+            assert "\n" not in message
+            ballast.unlink()
+            submission = await backend.submit(job)
+            assert (submission.ref.generation, submission.attached) == (1, False)
+            assert (await any_host.until(backend, submission.ref)).state is JobState.SUCCEEDED
+
+    run(scenario())
+    assert (any_host.folder / "journal").read_text() == "started\n"
+
+
+def naps(supervisor: int) -> bool:
+    """Whether the supervisor waits for its next attempt to write the end."""
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = int((path / "stat").read_text().rpartition(")")[2].split()[1])
+            if parent == supervisor and (path / "cmdline").read_bytes() == b"sleep\x005\x00":
+                return True
+        except OSError:
+            continue
+    return False
+
+
+def test_a_training_that_fills_the_disk_is_recorded_once_there_is_space(
+    host: Any, small_disk: Path, run: Run
+) -> None:
+    command = f"cat /dev/zero > '{small_disk}/ballast'; exit 7"
+
+    async def scenario() -> None:
+        async with host.backend() as backend:
+            ref = (await backend.submit(host.job(command))).ref
+            supervisor, deadline = host.pid(ref, "supervisor"), time.monotonic() + 20
+            while not naps(supervisor):
+                assert time.monotonic() < deadline
+                await asyncio.sleep(0.05)
+            assert (await backend.status([ref]))[ref].state is JobState.RUNNING
+            (small_disk / "ballast").unlink()
+            status = await host.until(backend, ref)
+            assert (status.state, status.exit_code) == (JobState.FAILED, 7)
+
+    run(scenario())
+
+
+@pytest.fixture
+def poor_host(host: Any, busybox_sshd: Any, tmp_path: Path) -> Iterator[Any]:
+    """A host whose tools a test may take away or replace."""
+    tools = tmp_path / "tools"
+    shutil.copytree(busybox_sshd.tools, tools, symlinks=True)
+    host.server = start_sshd(tmp_path / "sshd", environment={"PATH": str(tools), "SHLVL": "2"})
+    host.tools = tools
+    yield host
+    host.server.stop()
+
+
+def test_a_file_system_without_hard_links_is_refused(poor_host: Any, run: Run) -> None:
+    (poor_host.tools / "ln").unlink()
+    (poor_host.tools / "ln").write_text('#!/bin/sh\necho "ln: $2: Operation not permitted" >&2\nexit 1\n')
+    (poor_host.tools / "ln").chmod(0o755)
+
+    async def scenario() -> None:
+        async with poor_host.backend() as backend:
+            with pytest.raises(BackendProtocolError, match=r"Operation not permitted.*with hard links"):
+                await backend.submit(poor_host.job("touch never"))
+
+    run(scenario())
+    assert not (poor_host.folder / "never").exists()
+    assert not [path for path in poor_host.root.rglob("*") if path.is_file()]
+
+
+def test_a_host_without_setsid_runs_and_cancels_all_the_same(poor_host: Any, run: Run, gone: Any) -> None:
+    (poor_host.tools / "setsid").unlink()
+
+    async def scenario() -> None:
+        async with poor_host.backend() as backend:
+            ref = (await backend.submit(poor_host.job(FOREVER))).ref
+            pids = await poor_host.pids("shell", "sleeper")
+            assert await backend.cancel(ref, "try-1", "enough")
+            assert (await poor_host.until(backend, ref)).state is JobState.CANCELLED
+            await gone(*pids)
+
+    run(scenario())
+
+
+def test_a_host_without_proc_uses_ps(host: Any, run: Run, gone: Any, mocker: Any) -> None:
+    async def scenario() -> None:
+        async with host.backend() as backend:
+            mocker.patch.dict(backend._settings, {"proc": "/nowhere"})
+            ref = (await backend.submit(host.job(FOREVER))).ref
+            assert (await backend.status([ref]))[ref].state is JobState.RUNNING
+            assert "_" in host.file(ref, "child").read_text().split()[1]
+            pids = await host.pids("shell", "sleeper")
+            assert await backend.cancel(ref, "try-1", "enough")
+            assert (await host.until(backend, ref)).state is JobState.CANCELLED
+            await gone(*pids)
+            second = (await backend.submit(host.job(FOREVER))).ref
+            host.kill(second, "supervisor")
+            host.kill(second, "child")
+            assert (await host.until(backend, second)).state is JobState.LOST
+
+    run(scenario())
+
+
+def test_a_root_that_vanished_is_not_taken_for_a_lost_training(host: Any, run: Run) -> None:
+    async def scenario() -> None:
+        async with host.backend() as backend:
+            ref = (await backend.submit(host.job("exit 0"))).ref
+            await host.until(backend, ref)
+            shutil.rmtree(host.root)
+            status = (await backend.status([ref]))[ref]
+            assert status.state is JobState.UNREACHABLE
+            assert f"{host.root}/jobs does not exist" in status.reason
+
+    run(scenario())
