@@ -22,7 +22,7 @@ def started_training(place: Place, mode: str) -> tuple[str, str]:
     dag_id = f"train_{mode}"
     run_id = place.start(dag_id, gate=str(place.gate))
     place.bridge.api.wait_for_task(dag_id, run_id, "train", ["deferred"], timeout=120)
-    wait_until(lambda: place.journal("start"), timeout=60, what="the training to start")
+    wait_until(lambda: bool(place.journal("start")), timeout=60, what="the training to start")
     if mode != "dag":
         # Airflow calls on_kill only of a trigger that runs; its first line in the log says that it does.
         wait_until(

@@ -31,7 +31,7 @@ MODES: dict[str, dict[str, Any]] = {
     "api": {"conn_id": "{{ params.conn_id or 'training_api' }}"},
     "dag": {"trigger_dag_id": "training_child"},
 }
-RECIPE = {
+RECIPE: dict[str, Any] = {
     "name": "system",
     "keys": ["id"],
     "label": "late",
@@ -122,12 +122,13 @@ def training_child() -> None:
     @task
     def train() -> dict[str, Any]:
         run = get_current_context()["dag_run"]
+        request: dict[str, Any] = run.conf or {}
         with tempfile.TemporaryDirectory() as folder:
             result = Path(folder, "result.json")
             environment = {
                 **os.environ,
-                "MLBRIDGE_REQUEST": json.dumps(run.conf),
-                "MLBRIDGE_FEATURES_URI": run.conf["features_uri"],
+                "MLBRIDGE_REQUEST": json.dumps(request),
+                "MLBRIDGE_FEATURES_URI": request["features_uri"],
                 "MLBRIDGE_RESULT_FILE": str(result),
                 "MLBRIDGE_JOB_KEY": run.run_id,
             }
