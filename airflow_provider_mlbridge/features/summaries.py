@@ -49,9 +49,8 @@ def summarise(query: Query, table: Any, requests: Sequence[Request], rows: int) 
     """
     Answer all requests over one table.
 
-    One pass gives counts, extremes and quantiles of all columns together; a second one the moments of all
-    (a third, for columns whose values are far from zero compared with their spread); each column whose
-    categories are wanted is grouped in a query of its own, which reads that column only.
+    One pass gives counts, extremes and quantiles of all columns together, a second one the moments of all.
+    Each column whose categories are wanted is grouped in a query of its own, which reads that column only.
     """
     summaries = _first_pass(query, table, requests, rows)
     wanted = [index for index, request in enumerate(requests) if request.needs.moments]
@@ -108,9 +107,12 @@ class _Scale:
     square_scale: float
 
     @classmethod
-    def around(cls, centre: float, summary: Summary) -> _Scale:
-        largest = max(float(summary.maximum) - centre, centre - float(summary.minimum))
-        exponent = math.frexp(largest)[1]
+    def of(cls, summary: Summary) -> _Scale:
+        low, high = float(summary.minimum), float(summary.maximum)
+        if not math.isfinite(high - low):
+            raise FitError(f"{summary.where}: the range from {low} to {high} is too large for a float")
+        centre = low / 2 + high / 2
+        exponent = math.frexp(max(high - centre, centre - low))[1]
         return cls(
             centre, math.ldexp(1.0, min(61 - exponent, 1023)), math.ldexp(1.0, min(30 - exponent, 1023))
         )
@@ -119,8 +121,14 @@ class _Scale:
 def _moments(
     query: Query, table: Any, wanted: Mapping[int, tuple[Request, Summary]]
 ) -> dict[int, tuple[float | None, float | None]]:
-    import ibis
+    """
+    Mean and standard deviation by index.
 
+    The distances from the middle of the range are summed, and their squares. As the standard deviation of n
+    values is at least their range divided by the root of 2 n, the variance loses at most n * 2**-54 of
+    itself to the difference of the two: 2e-10 for the worst ten million rows (all equal but one), and
+    nothing to speak of for others.
+    """
     results: dict[int, tuple[float | None, float | None]] = {}
     scales: dict[int, _Scale] = {}
     for index, (_, summary) in wanted.items():
@@ -129,38 +137,24 @@ def _moments(
         elif summary.minimum == summary.maximum:
             results[index] = (float(summary.minimum), 0.0)
         else:
-            low, high = float(summary.minimum), float(summary.maximum)
-            if not math.isfinite(high - low):
-                raise FitError(f"{summary.where}: the range from {low} to {high} is too large for a float")
-            scales[index] = _Scale.around(low / 2 + high / 2, summary)
-    for attempt in range(3):
-        if not scales:
-            break
-        aggregates: dict[str, Any] = {}
-        for index, scale in scales.items():
-            request = wanted[index][0]
-            distance = as_float(table[request.alias], request.kind) - literal(scale.centre)
-            square = distance * literal(scale.square_scale)
-            for name, value in (("s", distance * literal(scale.sum_scale)), ("q", square * square)):
-                # The engine adds 64-bit integers in 128 bits.
-                aggregates[f"{name}{index}"] = value.cast("int64").sum()
-        answer = query(
-            table.aggregate(**{name: ibis.coalesce(sum_, 0) for name, sum_ in aggregates.items()})
-        )[0]
-        again: dict[int, _Scale] = {}
-        for index, scale in scales.items():
-            count = wanted[index][1].count
-            offset = Fraction(int(answer[f"s{index}"]), count) / Fraction(scale.sum_scale)
-            # In units of square_scale, so that tiny and huge values neither vanish nor overflow.
-            variance = (
-                Fraction(int(answer[f"q{index}"]), count) - (offset * Fraction(scale.square_scale)) ** 2
-            )
-            mean = float(Fraction(scale.centre) + offset)
-            results[index] = (mean, math.sqrt(max(float(variance), 0.0)) / scale.square_scale)
-            # Far from the mean the difference of two large numbers is left: look again from closer by.
-            if attempt < 2 and (offset * Fraction(scale.square_scale)) ** 2 > 64 * variance:
-                again[index] = _Scale.around(mean, wanted[index][1])
-        scales = again
+            scales[index] = _Scale.of(summary)
+    aggregates: dict[str, Any] = {}
+    for index, scale in scales.items():
+        request = wanted[index][0]
+        distance = as_float(table[request.alias], request.kind) - literal(scale.centre)
+        root = distance * literal(scale.square_scale)
+        # The engine adds 64-bit integers in 128 bits.
+        aggregates[f"sum{index}"] = (distance * literal(scale.sum_scale)).cast("int64").sum()
+        aggregates[f"squares{index}"] = (root * root).cast("int64").sum()
+    answer = query(table.aggregate(**aggregates))[0] if aggregates else {}
+    for index, scale in scales.items():
+        count = wanted[index][1].count
+        offset = Fraction(int(answer[f"sum{index}"]), count) / Fraction(scale.sum_scale)
+        # In units of square_scale, so that tiny and huge values neither vanish nor overflow.
+        squares = Fraction(int(answer[f"squares{index}"]), count)
+        variance = squares - (offset * Fraction(scale.square_scale)) ** 2
+        mean = float(Fraction(scale.centre) + offset)
+        results[index] = (mean, math.sqrt(max(float(variance), 0.0)) / scale.square_scale)
     return results
 
 

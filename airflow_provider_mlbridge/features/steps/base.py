@@ -223,8 +223,8 @@ def literal(value: Any) -> Any:
     """
     An Ibis literal that has exactly this value in the engine.
 
-    A float is written as text and cast: DuckDB reads ``0.12345678901234566`` as a DECIMAL, and the way from
-    there to DOUBLE rounds a second time (half of all random floats come out different in the last bit).
+    A float is written as text and cast. Bare, ``0.5`` is a DECIMAL to DuckDB: together with an integer it
+    stays one, and how DECIMAL is rounded to DOUBLE differs between engines.
     """
     import ibis
 

@@ -174,6 +174,8 @@ def test_time_splits(tmp_path: Path) -> None:
         "test",
         "test",
     ]
+    a_sixth = Recipe("r", [Passthrough("x")], split=TimeSplit("t", train=1 / 6))
+    assert _splits(a_sixth, table, tmp_path).count("train") == 1
     by_share = Recipe("r", [Passthrough("x")], split=TimeSplit("t", train=1 / 3))
     # The second of six days is the boundary, and the other row of that day goes with it.
     assert _splits(by_share, table, tmp_path) == ["test", "train", "train", "train", "test", "test", "test"]
@@ -195,6 +197,8 @@ def test_a_column_split_and_partitions_below_the_root_only(tmp_path: Path) -> No
     result = fitted.transform(str(root) + "/", tmp_path / "out")
     assert result.uri == f"{tmp_path}/out/features.parquet"
     assert result.split_rows == {"test": 1, "train": 1, "validation": 1}
+    alone = Recipe("r", [Standard(Selector(type="numeric"))]).fit(f"{root}/fold=valid/")
+    assert alone.feature_names == ("x",)
 
 
 def test_constant_columns_and_single_rows_are_divided_by_one(tmp_path: Path) -> None:

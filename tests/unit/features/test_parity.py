@@ -75,7 +75,7 @@ def _random_rows(count: int, seed: int) -> pa.Table:
 
     def text() -> str:
         return some(
-            "UA", "AA", "OO", "ua", "", "é'\"\\\n", lambda: "".join(rng.choices(string.printable, k=3))
+            "UA", "AA", "\ue000x", "ua", "", "é'\"\\\n", lambda: "".join(rng.choices(string.printable, k=3))
         )
 
     def moment() -> datetime.datetime:
@@ -171,15 +171,32 @@ def test_fitting_on_random_texts(tmp_path: Path) -> None:
 
 def test_nan_is_missing_and_infinity_is_a_value(tmp_path: Path) -> None:
     """Also where the file's statistics do not tell that there is a NaN, which DuckDB takes for a proof."""
-    table = pa.table({"x": [1.0, math.nan, 3.0, math.inf, -math.inf, None]})
+    values = [1.0, math.nan, 3.0, math.inf, -math.inf, None]
+    table = pa.table({"x": values, "finite": [1.0, math.nan, 3.0, 4.0, 5.0, math.nan]})
     recipe = Recipe(
-        "r", [Impute("x", strategy="constant", value=-7, indicator=True), Clip("x", lower=-100, upper=100)]
+        "r",
+        [
+            Impute("x", strategy="constant", value=-7, indicator=True),
+            Clip("x", lower=-100, upper=100),
+            Impute("finite", strategy="mean"),
+        ],
     )
     source = write(table, tmp_path / "in.parquet")
     recipe.fit(source).transform(source, tmp_path / "out.parquet")
     rows = read(tmp_path / "out.parquet")
     assert [row["x"] for row in rows] == [1.0, -7.0, 3.0, 100.0, -100.0, -7.0]
     assert [row["x_missing"] for row in rows] == [0, 1, 0, 0, 0, 1]
+    assert [row["finite"] for row in rows] == [1.0, 3.25, 3.0, 4.0, 5.0, 3.25]
+
+
+def test_constants_reach_the_engine_to_the_last_bit(tmp_path: Path) -> None:
+    rng = random.Random(4)
+    values = [rng.uniform(-1, 1) * 10.0 ** rng.randint(-3, 20) for _ in range(60)]
+    source = write(pa.table({"x": pa.array([None], pa.float64())}), tmp_path / "in.parquet")
+    steps = [Impute("x", strategy="constant", value=value, output=f"x{i}") for i, value in enumerate(values)]
+    Recipe("r", steps).fit(source).transform(source, tmp_path / "out.parquet")
+    (row,) = read(tmp_path / "out.parquet")
+    assert [row[f"x{i}"] for i in range(60)] == values
 
 
 def test_clip_keeps_what_is_missing(tmp_path: Path) -> None:

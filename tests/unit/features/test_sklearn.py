@@ -218,12 +218,15 @@ def test_random_numbers(values: list[float | None], tmp_path_factory: pytest.Tem
 def test_no_digits_are_lost_far_from_zero(tmp_path: Path) -> None:
     """Where a sum of squares minus a square of the sum would have none left."""
     values = 1e9 + np.random.default_rng(3).normal(0, 1e-3, 5_000)
-    values[0] = 2e9  # and the middle of the range is nowhere near
-    source = write(pa.table({"x": values}), tmp_path / "x.parquet")
-    (state,) = Recipe("r", [Standard("x")]).fit(source).states
-    exact = values.astype(np.longdouble)
-    assert state["mean"] == pytest.approx(float(exact.mean()), rel=1e-15)
-    assert state["scale"] == pytest.approx(float(exact.std()), rel=1e-12)
+    outlier = values.copy()
+    outlier[0] = 2e9
+    tiny = np.random.default_rng(4).normal(0, 1e-305, 5_000)
+    table = pa.table({"values": values, "outlier": outlier, "tiny": tiny, "huge": tiny * 1e305 * 1e306})
+    fitted = Recipe("r", [Standard(table.column_names)]).fit(write(table, tmp_path / "x.parquet"))
+    for name, state in zip(table.column_names, fitted.states, strict=True):
+        exact = table[name].to_numpy().astype(np.longdouble)
+        assert state["mean"] == pytest.approx(float(exact.mean()), rel=1e-14)
+        assert state["scale"] == pytest.approx(float(exact.std()), rel=1e-12)
 
 
 def test_types_select_columns_as_scikit_learn_would(table: pa.Table, tmp_path: Path) -> None:
