@@ -38,6 +38,7 @@ Every error that this package raises on purpose.
         ├── InvalidEventError
         ├── BackendUnreachableError (ConnectionError)
         ├── BackendAuthenticationError (PermissionError)
+        ├── BackendRefusedError
         ├── HostKeyError (PermissionError)
         └── BackendProtocolError
 
@@ -200,6 +201,12 @@ class BackendUnreachableError(TrainingError, ConnectionError):
 
 class BackendAuthenticationError(TrainingError, PermissionError):
     """The training host or service refused the credentials of the connection."""
+
+
+class BackendRefusedError(TrainingError):
+    """The training host cannot take the job now: disk full, folder not writable, no hard links."""
+
+    retryable = True
 
 
 class HostKeyError(TrainingError, PermissionError):

@@ -28,6 +28,7 @@ class BackendSpec:
     :param endpoint: path of the submission, for api.
     :param adapter: name of the adapter, or the adapter as a mapping, for api.
     :param trigger_dag_id: the training DAG, for dag.
+    :param allow_duplicate_submit: accept an adapter that cannot recognise a repeated submission, for api.
     """
 
     mode: str
@@ -35,6 +36,7 @@ class BackendSpec:
     endpoint: str = "/api/v1/training/trigger"
     adapter: str | Mapping[str, Any] = "mlbridge"
     trigger_dag_id: str | None = None
+    allow_duplicate_submit: bool = False
 
     def check(self) -> None:
         """
@@ -93,4 +95,9 @@ class BackendSpec:
         from airflow_provider_mlbridge.hooks.api import api_target
         from airflow_provider_mlbridge.training.backends.api import APIBackend
 
-        return APIBackend(api_target(connection), endpoint=self.endpoint, adapter=self.adapter)
+        return APIBackend(
+            api_target(connection),
+            endpoint=self.endpoint,
+            adapter=self.adapter,
+            allow_duplicate_submit=self.allow_duplicate_submit,
+        )

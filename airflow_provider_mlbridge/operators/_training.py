@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -24,7 +25,7 @@ from airflow_provider_mlbridge.hooks.s3 import s3_client_for
 from airflow_provider_mlbridge.results import XCOM_LIMIT_BYTES, FeatureSet, TrainingResult
 from airflow_provider_mlbridge.training.event import CompletionEvent
 from airflow_provider_mlbridge.training.request import SSHLaunch, TrainingJob, TrainingRequest, training_key
-from airflow_provider_mlbridge.training.state import JobRef, JobState, ReportedResult
+from airflow_provider_mlbridge.training.state import JobRef, JobState, ReportedResult, Submission
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
 
 LOG_LINES = 50
 """How much of the training's log a failure shows."""
+
+CANCEL_PATIENCE_SECONDS = 120.0
+"""How long a submission waits for the training of an earlier attempt that is being cancelled."""
 
 FEATURES_RECORD = "mlbridge_features"
 """Name in the task's state store under which the resolved features are kept."""
@@ -153,6 +157,7 @@ def training_result(
     mode: str,
     event: CompletionEvent,
     reported: ReportedResult,
+    log_uri: str | None,
 ) -> TrainingResult:
     """
     The task's result; ``extra`` is left out when it would not fit into XCom.
@@ -175,7 +180,7 @@ def training_result(
             started_at=event.started_at,
             finished_at=event.finished_at,
             duration_seconds=_duration(event),
-            log_uri=None,
+            log_uri=log_uri,
             extra=extra,
         )
         size = len(result.to_json().encode())
@@ -211,6 +216,27 @@ def failure_of(mode: str, event: CompletionEvent, tail: str) -> TrainingError:
     if tail:
         message += f". Last lines of its log:\n{tail}"
     return _FAILURES[JobState(event.state)](message)
+
+
+async def submit_after_cancel(
+    backend: TrainingBackend, job: TrainingJob, poll_interval: float, log: Any
+) -> Submission:
+    """
+    Submit; when an earlier attempt's training is being cancelled at this moment, wait for its end first.
+
+    A clear cancels the old attempt's training and starts a new attempt, in no order. When the cancel was
+    first, attaching would only bring back a cancelled training.
+    """
+    give_up = time.monotonic() + CANCEL_PATIENCE_SECONDS
+    told = False
+    while True:
+        submission = await backend.submit(job)
+        if submission.state is not JobState.CANCELLING or time.monotonic() > give_up:
+            return submission
+        if not told:
+            log.info("Training %s is being cancelled; waiting for its end", submission.ref.job_id)
+            told = True
+        await asyncio.sleep(min(poll_interval, 1.0))
 
 
 async def log_tail(backend: TrainingBackend, event: CompletionEvent) -> str:

@@ -26,6 +26,7 @@ from airflow_provider_mlbridge.operators._training import (
     seconds,
     separate_params,
     stopper,
+    submit_after_cancel,
     training_result,
 )
 from airflow_provider_mlbridge.training.event import CompletionEvent
@@ -72,6 +73,8 @@ class MLTrainingTriggerOperator(BaseOperator):
     :param poll_interval: seconds between two questions for its state.
     :param unreachable_timeout: how long the backend may be silent before the task fails, the training left
         alone; None waits on.
+    :param allow_duplicate_submit: for api, with an adapter whose service cannot recognise a repeated
+        submission (``seed``): accept that a retry may train twice.
     :param aws_conn_id: Airflow connection to read the features' manifest with. (templated)
     :return: a :class:`~airflow_provider_mlbridge.results.TrainingResult` as JSON, under 2 kB. Before the
         wait, ``training_job`` (key, generation, job_id, url) is pushed.
@@ -122,6 +125,7 @@ class MLTrainingTriggerOperator(BaseOperator):
         durable: bool = True,
         poll_interval: float = 10,
         unreachable_timeout: timedelta | None = None,
+        allow_duplicate_submit: bool = False,
         aws_conn_id: str | None = "aws_default",
         **kwargs: Any,
     ) -> None:
@@ -148,6 +152,7 @@ class MLTrainingTriggerOperator(BaseOperator):
         self.durable = durable
         self.poll_interval = poll_interval
         self.unreachable_timeout = unreachable_timeout
+        self.allow_duplicate_submit = allow_duplicate_submit
         self.aws_conn_id = aws_conn_id
         self._stop: Callable[[], None] | None = None
 
@@ -180,11 +185,12 @@ class MLTrainingTriggerOperator(BaseOperator):
             endpoint=self.endpoint,
             adapter=self.adapter,
             trigger_dag_id=self.trigger_dag_id,
+            allow_duplicate_submit=self.allow_duplicate_submit,
         )
 
     def _submit(self, spec: BackendSpec, job: TrainingJob, context: Context) -> tuple[Submission, JobStatus]:
         async def submit(backend: TrainingBackend) -> tuple[Submission, JobStatus]:
-            submission = await backend.submit(job)
+            submission = await submit_after_cancel(backend, job, self.poll_interval, self.log)
             context["ti"].xcom_push(
                 key="training_job",
                 value={
@@ -266,7 +272,9 @@ class MLTrainingTriggerOperator(BaseOperator):
 
         async def fetch(backend: TrainingBackend) -> dict[str, Any]:
             reported = await backend.result(event.ref)
-            document = training_result(self, context, spec.mode, event, reported).to_dict()
+            document = training_result(
+                self, context, spec.mode, event, reported, backend.log_uri(event.ref)
+            ).to_dict()
             # Pushed before it is acknowledged: should the task die in between, a retry finds the training
             # succeeded and not acknowledged, and returns it again.
             context["ti"].xcom_push(key="return_value", value=document)

@@ -35,6 +35,9 @@ class TrainingBackend(Protocol):
     async def cancel(self, ref: JobRef, owner: str, reason: str) -> bool:
         """Stop the job and its whole process tree, if ``owner`` still is its owner; False when it is not."""
 
+    def log_uri(self, ref: JobRef) -> str | None:
+        """Where a person finds the full log, None when there is no such place."""
+
     async def result(self, ref: JobRef) -> ReportedResult:
         """
         What the succeeded training reported.

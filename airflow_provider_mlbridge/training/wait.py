@@ -91,25 +91,26 @@ class Waiting:
         status = (await self.backend.status([self.ref]))[self.ref]
         if status.state is JobState.UNREACHABLE:
             raise BackendUnreachableError(status.reason)
-        await self._pass_on_log(ended=status.state.is_terminal)
+        if status.log_size is None or status.log_size > self.log_offset:
+            await self._pass_on_log()
+        if status.state.is_terminal:
+            self._flush()
         if self._failures:
             self.log.info("The backend answers again: training %s is %s", self.ref.job_id, status.state.value)
         self._silent_since, self._failures = None, 0
         return status
 
-    async def _pass_on_log(self, *, ended: bool) -> None:
+    async def _pass_on_log(self) -> None:
         while True:
             chunk = await self.backend.logs(self.ref, self.log_offset)
             if chunk.next_offset == self.log_offset:
-                break
+                return
             self.log_offset = chunk.next_offset
             *lines, self._rest = (self._rest + chunk.text).split("\n")
             for line in lines:
                 self.log.info("%s", line.rstrip("\r"))
             if len(self._rest) > MAX_LINE_CHARACTERS:
                 self._flush()
-        if ended:
-            self._flush()
 
     def _flush(self) -> None:
         if self._rest:

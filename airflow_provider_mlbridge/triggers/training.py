@@ -58,7 +58,8 @@ class TrainingCompletionTrigger(BaseTrigger):
         unreachable_timeout: float | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.spec = BackendSpec(mode, conn_id, endpoint, adapter, trigger_dag_id)
+        # A trigger never submits, so there is nothing left to refuse.
+        self.spec = BackendSpec(mode, conn_id, endpoint, adapter, trigger_dag_id, allow_duplicate_submit=True)
         self.ref = JobRef(key, generation, job_id)
         self.owner = owner
         self.poll_interval = poll_interval

@@ -181,7 +181,7 @@ class TrainingService:
                 return Reply(answer.status, answer.headers, answer.read().decode())
         except urllib.error.HTTPError as error:
             with error:
-                return Reply(error.code, error.headers, error.read().decode())
+                return Reply(error.code, dict(error.headers), error.read().decode())
 
     def trigger(self, key: str, body: Mapping[str, Any]) -> Reply:
         return self.call("POST", TRIGGER, body, headers={"Idempotency-Key": key})

@@ -193,7 +193,7 @@ def bridge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bridge]:
         service, service_port = _start_training_service(folder / "service")
         services.add(service)
         key = sshd.client_key_path.read_text()
-        ssh = {
+        ssh: dict[str, Any] = {
             "conn_type": "mlbridge_ssh",
             "host": sshd.host,
             "port": sshd.port,

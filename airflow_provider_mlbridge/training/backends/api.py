@@ -154,6 +154,13 @@ class APIBackend:
             )
         return LogChunk(text, next_offset)
 
+    def log_uri(self, ref: JobRef) -> str | None:
+        """URL of the job's log, None when the service offers none."""
+        if self._adapter.logs_path is None:
+            return None
+        path = self._adapter.path(self._adapter.logs_path, self._endpoint, ref.job_id)
+        return self._target.base_url.rstrip("/") + path
+
     async def cancel(self, ref: JobRef, owner: str, reason: str) -> bool:
         """Stop the job if ``owner`` still owns it; False when it does not, or when nothing can be stopped."""
         if self._adapter.cancel_path is None:

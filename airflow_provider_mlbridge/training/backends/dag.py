@@ -139,6 +139,10 @@ class DagBackend:
         """Nothing: the run's tasks have logs of their own, one click away."""
         return LogChunk("", offset)
 
+    def log_uri(self, ref: JobRef) -> str | None:  # noqa: ARG002
+        """None: every task of the run has a log of its own."""
+        return None
+
     async def cancel(self, ref: JobRef, owner: str, reason: str) -> bool:  # noqa: ARG002
         """Not possible: Airflow gives tasks and triggers no way to end a run. The caller says so."""
         return False

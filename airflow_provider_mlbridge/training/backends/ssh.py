@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 from airflow_provider_mlbridge.exceptions import (
     BackendProtocolError,
+    BackendRefusedError,
     InvalidTrainingResultError,
 )
 from airflow_provider_mlbridge.training.reported import RESULT_LIMIT_BYTES, parse_reported_result
@@ -89,7 +90,7 @@ class SSHBackend:
 
         :raises InvalidTrainingRequestError: when the command or the environment cannot be handed over.
         :raises TrainingConflictError: when the key is in use with another request.
-        :raises BackendProtocolError: when the host refuses: disk full, no hard links, not writable.
+        :raises BackendRefusedError: when the host refuses: disk full, no hard links, not writable.
         """
         protocol.require_key(job.key)
         features = {
@@ -267,7 +268,7 @@ class SSHBackend:
         answer = protocol.parse_answer(nonce, stdout, stderr, self.target.address)
         for letter, text in answer.words:
             if letter == "E" and text.startswith("storage "):
-                raise BackendProtocolError(
+                raise BackendRefusedError(
                     f"{self.target.address} cannot record the state of a training below {self._root}, so "
                     f"nothing was changed: {text.removeprefix('storage ')}. The folder must be writable, on "
                     f"a file system with hard links, and have free space; set another root if it is not."

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_mlbridge.exceptions import BackendProtocolError
+from airflow_provider_mlbridge.exceptions import BackendRefusedError
 from airflow_provider_mlbridge.training.state import JobState
 from demo.services.sshd import start_sshd
 
@@ -53,7 +53,7 @@ def test_a_full_disk_is_refused_and_the_same_submit_works_later(
     async def scenario() -> None:
         async with any_host.backend() as backend:
             ballast = fill(small_disk)
-            with pytest.raises(BackendProtocolError, match="cannot record the state of a training") as caught:
+            with pytest.raises(BackendRefusedError, match="cannot record the state of a training") as caught:
                 await backend.submit(job)
             message = str(caught.value)
             assert any(words in message for words in ("I/O error", "No space left", "disk may be full"))
@@ -117,7 +117,7 @@ def test_a_file_system_without_hard_links_is_refused(poor_host: Any, run: Run) -
 
     async def scenario() -> None:
         async with poor_host.backend() as backend:
-            with pytest.raises(BackendProtocolError, match=r"Operation not permitted.*with hard links"):
+            with pytest.raises(BackendRefusedError, match=r"Operation not permitted.*with hard links"):
                 await backend.submit(poor_host.job("touch never"))
 
     run(scenario())

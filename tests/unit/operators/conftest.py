@@ -95,6 +95,9 @@ class MemoryBackend:
         data = self.text.encode()[offset : offset + limit]
         return LogChunk(data.decode(), offset + len(data))
 
+    def log_uri(self, ref: JobRef) -> str | None:
+        return f"memory://{ref.job_id}"
+
     async def cancel(self, ref: JobRef, owner: str, reason: str) -> bool:
         self.cancelled.append((ref, owner))
         return True

@@ -96,6 +96,7 @@ def test_success_returns_the_result_and_acknowledges_it(
     assert result.model_uri == "s3://models/1"
     assert result.features_fingerprint == features["fingerprint"]
     assert result.duration_seconds == 90
+    assert result.log_uri == "memory://job-1"
     assert backend.acknowledged == set(backend.jobs)
 
 
@@ -161,6 +162,21 @@ def test_another_request_under_the_same_key_is_a_conflict(
     next_try(context)
     with pytest.raises(AirflowFailException, match="TrainingConflictError"):
         operator(features, params={"depth": 4}).execute(context)
+
+
+def test_a_training_that_is_being_cancelled_is_waited_for_and_then_repeated(
+    backend: MemoryBackend, context: Any, features: dict[str, Any], mocker: Any
+) -> None:
+    # A clear cancels the old attempt's training and starts a new attempt; here the cancel came first.
+    deferred(operator(features), context)
+    backend.end(JobState.CANCELLING)
+
+    async def sleep(_: float) -> None:
+        backend.end(JobState.CANCELLED)
+
+    mocker.patch("airflow_provider_mlbridge.operators._training.asyncio.sleep", sleep)
+    next_try(context)
+    assert deferred(operator(features), context).ref.generation == 2
 
 
 def test_not_durable_means_a_training_per_try(
