@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``python -m demo``: run the demonstration; ``python -m demo stop``: stop one that was kept."""
+"""``python -m demo``: run the demonstration; ``python -m demo --stop``: stop one that was kept."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from demo import launcher
 def main() -> int:
     """Read the arguments; gives the exit status, see :func:`demo.launcher.run`."""
     parser = argparse.ArgumentParser(prog="python -m demo", description="The integration DAG on real parts.")
-    parser.add_argument("action", nargs="?", choices=["run", "stop"], default="run")
+    parser.add_argument("--stop", action="store_true", help="stop a demo that another terminal runs or keeps")
     parser.add_argument(
         "--keep",
         action="store_true",
@@ -21,7 +21,7 @@ def main() -> int:
         help="leave the Airflow UI up afterwards (also: KEEP=1 in the environment)",
     )
     options = parser.parse_args()
-    if options.action == "stop":
+    if options.stop:
         return launcher.stop()
     return launcher.run(keep=options.keep)
 

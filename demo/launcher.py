@@ -12,18 +12,20 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from demo.console import elapsed, say
 from demo.datamart import BUCKET, URI, prepare_datamart
+from demo.installation import STATE, SetupError
 from demo.integration import ModeRun, run_all
+from demo.packages import DEMO_PROGRAMS, require_packages
 from demo.report import problems, results_table, where_to_look
 from demo.services.airflow import AirflowInstance, start_airflow
-from demo.services.process import REPOSITORY, ServiceError, ServiceGroup, interrupts_raise
+from demo.services.interrupts import interrupts_raise
+from demo.services.process import REPOSITORY, ServiceError, ServiceGroup
 from demo.services.process_table import Identity, identify, is_alive
 from demo.services.s3 import S3Server
 from demo.services.swift_s3 import start_swift
-from demo.setup_environments import STATE, Environments, SetupError, make_environments, require_programs
+from demo.setup_environments import Environments, make_environments
 from demo.training_host import start_training_host
 
 _RUN_TIMEOUT = 900.0
@@ -43,7 +45,7 @@ def run(*, keep: bool) -> int:
     """
     try:
         with interrupts_raise(), _alone():
-            require_programs(say)
+            require_packages(say, DEMO_PROGRAMS)
             environments = make_environments(say)
             with ServiceGroup() as services:
                 return _demonstrate(environments, services, keep=keep)
@@ -179,8 +181,3 @@ def _other() -> Identity | None:
     except (OSError, ValueError, TypeError):
         return None
     return other if is_alive(other) else None
-
-
-def state_folder() -> Path:
-    """Everything that the demo writes; deleting it makes the next demo begin from nothing."""
-    return STATE

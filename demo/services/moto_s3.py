@@ -11,10 +11,10 @@ from pathlib import Path
 from demo.services.process import (
     LOOPBACK,
     OwnedProcess,
-    ServiceError,
     base_environment,
     free_port,
     port_answers,
+    start_with_retry,
 )
 from demo.services.s3 import S3Server
 
@@ -28,27 +28,27 @@ def start_moto(folder: Path) -> S3Server:
     :param folder: for its log.
     :raises ServiceError: when it does not start.
     """
-    for attempt in range(3):
-        port = free_port()
-        process = OwnedProcess(
-            "moto",
-            [sys.executable, "-m", "moto.server", "-H", LOOPBACK, "-p", str(port)],
-            folder=folder.resolve(),
-            # The first three calls, which create the user, are let through; from then on every call is
-            # checked. Nothing else may call in between: readiness is asked by a bare connection.
-            environment=base_environment(INITIAL_NO_AUTH_ACTION_COUNT="3", AWS_DEFAULT_REGION=REGION),
-        )
-        try:
-            process.start()
-            process.wait_ready(partial(port_answers, port), timeout=60)
-            access_key, secret_key = _create_user(port)
-        except ServiceError:
-            process.stop()
-            # Another process may have taken the port between the choice and the bind.
-            if attempt == 2:
-                raise
-        else:
-            break
+    folder = folder.resolve()
+    return start_with_retry(lambda: _start(folder))
+
+
+def _start(folder: Path) -> S3Server:
+    port = free_port()
+    process = OwnedProcess(
+        "moto",
+        [sys.executable, "-m", "moto.server", "-H", LOOPBACK, "-p", str(port)],
+        folder=folder,
+        # The first three calls, which create the user, are let through; from then on every call is
+        # checked. Nothing else may call in between: readiness is asked by a bare connection.
+        environment=base_environment(INITIAL_NO_AUTH_ACTION_COUNT="3", AWS_DEFAULT_REGION=REGION),
+    )
+    try:
+        process.start()
+        process.wait_ready(partial(port_answers, port), timeout=60)
+        access_key, secret_key = _create_user(port)
+    except BaseException:
+        process.stop()
+        raise
     return S3Server(
         "moto",
         endpoint_url=f"http://{LOOPBACK}:{port}",

@@ -15,12 +15,13 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import Protocol, Self, TypeVar
 
+from demo.services.interrupts import ignoring_interrupts
 from demo.services.process_table import MARK, Identity, carriers, family, identify, is_alive, stop_processes
 
 LOOPBACK = "127.0.0.1"
@@ -119,6 +120,20 @@ def wait_until(condition: Callable[[], bool], *, timeout: float, what: str, inte
 
 
 Member = TypeVar("Member", bound=Stoppable)
+Started = TypeVar("Started")
+
+
+def start_with_retry(start: Callable[[], Started]) -> Started:
+    """
+    Try up to three times: another process may take a free port between the choice and the bind.
+
+    :param start: chooses ports and starts; leaves nothing running when it raises.
+    :raises ServiceError: of the last try.
+    """
+    for _ in range(2):
+        with suppress(ServiceError):
+            return start()
+    return start()
 
 
 class _Watchdog:
@@ -323,7 +338,7 @@ class ServiceGroup:
     Servers that end together: on leaving the ``with`` block, whatever the reason, in reverse order.
 
     While they end a further Ctrl-C is ignored, because every stop is bounded in time. A program that is to
-    stop them on SIGTERM too uses :func:`interrupts_raise` around the block.
+    stop them on SIGTERM too uses :func:`~demo.services.interrupts.interrupts_raise` around the block.
     """
 
     def __init__(self) -> None:
@@ -357,34 +372,3 @@ class ServiceGroup:
     ) -> None:
         with ignoring_interrupts():
             self.stop_all()
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
-
-
-@contextmanager
-def interrupts_raise() -> Iterator[None]:
-    """SIGTERM and SIGHUP raise KeyboardInterrupt inside the block, as Ctrl-C does."""
-    before = {number: signal.signal(number, _interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
-def ignoring_interrupts() -> Iterator[None]:
-    """No interrupt inside the block; does nothing outside the main thread, which gets none anyway."""
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    try:
-        before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
-    except ValueError:
-        yield
-        return
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

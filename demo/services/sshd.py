@@ -15,11 +15,11 @@ from pathlib import Path
 from demo.services.process import (
     LOOPBACK,
     OwnedProcess,
-    ServiceError,
     base_environment,
     find_program,
     free_port,
     new_mark,
+    start_with_retry,
     wait_until,
 )
 from demo.services.process_table import MARK, descendants, is_alive, stop_processes
@@ -188,15 +188,14 @@ def start_sshd(
     :raises ServiceError: when openssh-server is missing or the server does not start.
     """
     folder = folder.resolve()
-    for attempt in range(3):
+
+    def start() -> Sshd:
         server = Sshd(folder, port=free_port(), environment=environment or {}, extra_config=extra_config)
         try:
             server.start_listening()
-        except ServiceError:
-            # Another process may have taken the port between the choice and the bind.
+        except BaseException:
             server.stop()
-            if attempt == 2:
-                raise
-        else:
-            break
-    return server
+            raise
+        return server
+
+    return start_with_retry(start)

@@ -25,6 +25,7 @@ from demo.services.process import (
     base_environment,
     free_port,
     port_answers,
+    start_with_retry,
 )
 from demo.services.s3 import S3Server
 
@@ -48,46 +49,40 @@ def start_swift(folder: Path, *, python: Path) -> S3Server:
     folder.chmod(0o700)
     _require_attributes(folder / "devices" / "d1")
     secret = _persistent_secret(folder / "secret_key")
+    return start_with_retry(lambda: _start(folder, python, secret))
+
+
+def _start(folder: Path, python: Path, secret: str) -> S3Server:
     environment = base_environment(EVENTLET_NO_GREENDNS="yes", SPT_NOENV="1")
-    for attempt in range(3):
-        ports = {name: free_port() for name in (*_BACKENDS, "proxy")}
-        _write_configuration(folder, ports, secret)
-        _build_rings(folder, ports, python.parent, environment)
-        processes = [
-            OwnedProcess(
-                f"swift-{name}",
-                [
-                    str(python),
-                    str(python.parent / f"swift-{name}-server"),
-                    str(folder / f"{name}.conf"),
-                    "-v",
-                ],
-                folder=folder,
-                environment=environment,
-            )
-            for name in ports
-        ]
-        server = S3Server(
-            "OpenStack Swift",
-            endpoint_url=f"http://{LOOPBACK}:{ports['proxy']}",
-            access_key=f"{_ACCOUNT}:{_USER}",
-            secret_key=secret,
-            region=REGION,
-            processes=processes,
+    ports = {name: free_port() for name in (*_BACKENDS, "proxy")}
+    _write_configuration(folder, ports, secret)
+    _build_rings(folder, ports, python.parent, environment)
+    processes = [
+        OwnedProcess(
+            f"swift-{name}",
+            [str(python), str(python.parent / f"swift-{name}-server"), str(folder / f"{name}.conf"), "-v"],
+            folder=folder,
+            environment=environment,
         )
-        try:
-            for process in processes:
-                process.start()
-            for process, port in zip(processes, ports.values(), strict=True):
-                process.wait_ready(partial(port_answers, port), timeout=60)
-            _wait_until_it_stores(server)
-        except BaseException as error:
-            server.stop()
-            # Another process may have taken a port between the choice and the bind.
-            if attempt == 2 or not isinstance(error, ServiceError):
-                raise
-        else:
-            break
+        for name in ports
+    ]
+    server = S3Server(
+        "OpenStack Swift",
+        endpoint_url=f"http://{LOOPBACK}:{ports['proxy']}",
+        access_key=f"{_ACCOUNT}:{_USER}",
+        secret_key=secret,
+        region=REGION,
+        processes=processes,
+    )
+    try:
+        for process in processes:
+            process.start()
+        for process, port in zip(processes, ports.values(), strict=True):
+            process.wait_ready(partial(port_answers, port), timeout=60)
+        _wait_until_it_stores(server)
+    except BaseException:
+        server.stop()
+        raise
     return server
 
 

@@ -13,10 +13,10 @@ from typing import Any
 from demo.services.process import (
     LOOPBACK,
     OwnedProcess,
-    ServiceError,
     base_environment,
     free_port,
     port_answers,
+    start_with_retry,
 )
 
 
@@ -87,7 +87,8 @@ def start_training_service(
     }
     # JSON is YAML too.
     (folder / "service.yaml").write_text(json.dumps(document, indent=2) + "\n")
-    for attempt in range(3):
+
+    def start() -> TrainingService:
         port = free_port()
         process = OwnedProcess(
             "training-service",
@@ -101,11 +102,9 @@ def start_training_service(
         try:
             process.start()
             process.wait_ready(partial(port_answers, port), timeout=60)
-        except ServiceError:
+        except BaseException:
             process.stop()
-            # Another process may have taken the port between the choice and the bind.
-            if attempt == 2:
-                raise
-        else:
-            break
-    return TrainingService(process, url=f"http://{LOOPBACK}:{port}", token=token)
+            raise
+        return TrainingService(process, url=f"http://{LOOPBACK}:{port}", token=token)
+
+    return start_with_retry(start)
