@@ -43,7 +43,7 @@ class Recipe:
     label; those in the training split are fitted on like all others, for no step here reads the label.
 
     :param name: what the feature set is called.
-    :param steps: the steps, as objects or mappings.
+    :param steps: the steps, in order.
     :param keys: columns that identify a row; copied to the output, which is sorted by them. Without keys
         the output has the order of the datamart's files.
     :param label: what is to be predicted; copied to the output, never a feature.

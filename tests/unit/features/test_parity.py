@@ -66,14 +66,14 @@ def _random_rows(count: int, seed: int) -> pa.Table:
         choice = rng.choice(choices)
         return choice() if callable(choice) else choice
 
-    def number() -> float:
+    def number() -> Any:
         return some(
             lambda: rng.gauss(0, 100), lambda: rng.gauss(288.15, 0.02),
             lambda: rng.uniform(-1, 1) * 10.0 ** rng.randint(-300, 300),
             math.nan, math.inf, -math.inf, 0.0, -0.0, -1.0, 288.0, 1e-17,
         )  # fmt: skip
 
-    def text() -> str:
+    def text() -> Any:
         return some(
             "UA", "AA", "\ue000x", "ua", "", "é'\"\\\n", lambda: "".join(rng.choices(string.printable, k=3))
         )
@@ -85,7 +85,9 @@ def _random_rows(count: int, seed: int) -> pa.Table:
     def column(kind: pa.DataType, make: Any) -> pa.Array:
         return pa.array([None if rng.random() < 0.1 else make() for _ in range(count)], kind)
 
-    whole = lambda: some(0, 1, 50, 150, -1, lambda: rng.randrange(-(2**31), 2**31))  # noqa: E731
+    def whole() -> Any:
+        return some(0, 1, 50, 150, -1, lambda: rng.randrange(-(2**31), 2**31))
+
     return pa.table(
         {
             "carrier": column(pa.string(), text),

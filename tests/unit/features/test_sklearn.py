@@ -76,7 +76,7 @@ def table() -> pa.Table:
 
 @pytest.fixture(scope="module")
 def train(table: pa.Table) -> np.ndarray:
-    return np.random.default_rng(1).random(table.num_rows) < 0.6
+    return np.asarray(np.random.default_rng(1).random(table.num_rows) < 0.6)
 
 
 @pytest.mark.parametrize(
