@@ -204,4 +204,5 @@ the SQL here does not cover, such as the length of numbers)."""
 def close_names(name: str, known: frozenset[str] | set[str] | Mapping[str, object]) -> str:
     """``" Did you mean 'x' or 'y'?"``, or nothing when no known name is near."""
     close = difflib.get_close_matches(name, sorted(known), n=3, cutoff=0.6)
+    close = close or [other for other in sorted(known) if name and other.startswith(name)][:3]
     return f" Did you mean {' or '.join(map(repr, close))}?" if close else ""

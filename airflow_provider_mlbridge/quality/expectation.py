@@ -145,6 +145,9 @@ def _check_kwargs(type_: str, kwargs: Mapping[str, Any], where: str) -> None:
 
 def _is_registered(type_: str) -> bool:
     """Whether user code registered the type; only a type that is not known otherwise costs the import."""
+    from airflow_provider_mlbridge.quality.gx_engine import import_gx
+
+    import_gx()
     from great_expectations.expectations.registry import list_registered_expectation_implementations
 
     return type_ in list_registered_expectation_implementations()

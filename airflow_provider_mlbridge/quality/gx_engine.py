@@ -9,6 +9,7 @@ ephemeral context: no project folder, no files, no analytics, no progress bars.
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,6 @@ from airflow_provider_mlbridge.quality.table import Column, Table, partition_val
 from airflow_provider_mlbridge.quality.values import json_value
 
 if TYPE_CHECKING:
-    import pandas as pd  # type: ignore[import-untyped]
     import pyarrow as pa
 
 _OBJECT_BYTES = 120
@@ -34,6 +34,15 @@ _KEPT = (
 )  # fmt: skip
 
 
+def import_gx() -> Any:
+    """Great Expectations, without the warnings about itself that its import gives."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        import great_expectations
+
+    return great_expectations
+
+
 def build(expectations: Mapping[int, Expectation]) -> dict[int, Any]:
     """
     Great Expectations' own objects, before any data is read.
@@ -42,6 +51,7 @@ def build(expectations: Mapping[int, Expectation]) -> dict[int, Any]:
     """
     if not expectations:
         return {}
+    import_gx()
     from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
 
     built = {}
@@ -123,7 +133,8 @@ def _estimate(columns: Iterable[Column], rows: int) -> int:
     return total * _COPIES
 
 
-def _frame(table: Table, columns: Sequence[Column], paths: Sequence[Path]) -> pd.DataFrame:
+def _frame(table: Table, columns: Sequence[Column], paths: Sequence[Path]) -> Any:
+    """The columns as a pandas frame."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -153,11 +164,11 @@ def _constant(column: Column, value: str | None, rows: int) -> pa.Array[Any]:
 def _judge(
     expectations: Mapping[int, Expectation],
     built: Mapping[int, Any],
-    frame: pd.DataFrame,
+    frame: Any,
     table: Table,
     unmasked: Collection[str],
 ) -> dict[int, Outcome]:
-    import great_expectations as gx
+    gx = import_gx()
     from great_expectations.data_context.types.base import (
         DataContextConfig,
         InMemoryStoreBackendDefaults,
@@ -201,7 +212,7 @@ def _exception(info: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _message(expectation: Expectation, frame: pd.DataFrame, table: Table, message: str) -> str:
+def _message(expectation: Expectation, frame: Any, table: Table, message: str) -> str:
     texts: set[str] = set()
     for name in frame.columns:
         if table.by_name[name].family == "string":

@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Suites and shorthands are checked before any data is read; messages name what is wrong and valid."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_provider_mlbridge.exceptions import ConfigurationError, InvalidExpectationError
+from airflow_provider_mlbridge.quality.catalog import COMPILED, EXPECTATION_TYPES, GX_CORE, RUNTIME_KWARGS
+from airflow_provider_mlbridge.quality.column_types import parse_type
+from airflow_provider_mlbridge.quality.expectation import parse_expectation
+from airflow_provider_mlbridge.quality.gx_engine import import_gx
+from airflow_provider_mlbridge.quality.shorthands import expand
+from airflow_provider_mlbridge.quality.suite import load_suite, parse_expectations
+
+BETWEEN = "expect_column_values_to_be_between"
+
+
+def parse(type_: str, /, **kwargs: Any) -> Any:
+    return parse_expectation({"type": type_, "kwargs": kwargs}, "expectations[0]")
+
+
+def test_the_catalog_is_that_of_great_expectations() -> None:
+    import_gx()
+    import great_expectations.expectations.core as core
+    from great_expectations.expectations.registry import get_expectation_impl
+
+    assert core is not None
+    common = {"id", "meta", "notes", "description", "rendered_content", "severity", "windows"}
+    # A field that some classes list by mistake: it holds the class's own documentation.
+    common |= {"library_metadata", *RUNTIME_KWARGS}
+    for name, known in GX_CORE.items():
+        fields = get_expectation_impl(name).__fields__
+        assert set(fields) - common == known.kwargs, name
+        assert {key for key, field in fields.items() if field.required} == known.required, name
+
+
+def test_compiled_types_are_known() -> None:
+    assert EXPECTATION_TYPES.keys() >= COMPILED
+
+
+@pytest.mark.parametrize(
+    ("type_", "kwargs", "words"),
+    [
+        (
+            "expect_column_values_to_be_betwen",
+            {},
+            ["no expectation type", f"'{BETWEEN}'", "EXPECTATION_TYPES"],
+        ),
+        (BETWEEN, {"column": "a", "min": 1}, ["unknown argument 'min'", "'min_value'", "strict_max"]),
+        (BETWEEN, {"min_value": 1}, ["'column' is missing"]),
+        (BETWEEN, {"column": "a"}, ["min_value and max_value cannot both be missing"]),
+        (
+            BETWEEN,
+            {"column": "a", "min_value": 3, "max_value": 1},
+            ["min_value 3 is greater than max_value 1"],
+        ),
+        (BETWEEN, {"column": "a", "min_value": "soon"}, ["min_value", "'soon'", "ISO 8601"]),
+        (BETWEEN, {"column": "a", "min_value": float("nan")}, ["NaN"]),
+        (BETWEEN, {"column": "a", "min_value": 1, "max_value": "2024-01-01"}, ["cannot be compared"]),
+        (BETWEEN, {"column": "a", "min_value": 1, "mostly": 1.5}, ["mostly", "from 0 to 1", "1.5"]),
+        (BETWEEN, {"column": "a", "min_value": 1, "strict_min": "yes"}, ["strict_min", "true or false"]),
+        (BETWEEN, {"column": "a", "min_value": {"$PARAMETER": "low"}}, ["suite parameter 'low'"]),
+        (BETWEEN, {"column": 3, "min_value": 1}, ["name of a column", "3"]),
+        (
+            "expect_column_values_to_match_regex",
+            {"column": "a", "regex": "[a"},
+            ["'[a'", "not a regular expression"],
+        ),
+        ("expect_column_values_to_be_in_set", {"column": "a", "value_set": "xyz"}, ["value_set", "list"]),
+        ("expect_column_values_to_be_of_type", {"column": "a", "type_": "int65"}, ["'int65'", "'int64'"]),
+        ("expect_compound_columns_to_be_unique", {"column_list": ["a", "a"]}, ["at least two columns"]),
+        (
+            "expect_compound_columns_to_be_unique",
+            {"column_list": ["a", "b"], "ignore_row_if": "neither"},
+            ["ignore_row_if", "'any_value_is_missing'"],
+        ),
+        ("expect_table_row_count_to_be_between", {"min_value": 1.5}, ["whole number", "1.5"]),
+        ("mlbridge_datamart_max_age", {"max_age_seconds": 0}, ["positive number of seconds"]),
+    ],
+)
+def test_a_wrong_expectation_is_refused(type_: str, kwargs: dict[str, Any], words: list[str]) -> None:
+    with pytest.raises(InvalidExpectationError) as caught:
+        parse(type_, **kwargs)
+    message = str(caught.value)
+    assert message.startswith(f"expectations[0] ({type_})")
+    for word in words:
+        assert word in message
+
+
+@pytest.mark.parametrize(
+    ("item", "words"),
+    [
+        ("expect_x", ["mapping with 'type' and 'kwargs'", "str"]),
+        ({"kwargs": {}}, ["no 'type'", "kwargs"]),
+        ({"expectation_type": "expect_x"}, ["before 1.0", "'type'"]),
+        ({"type": BETWEEN, "kwargs": [1]}, ["'kwargs' must be a mapping"]),
+        ({"type": BETWEEN, "args": {}}, ["unknown key 'args'", "'severity'"]),
+        ({"type": BETWEEN, "severity": "fatal"}, ["severity", "'critical'", "'fatal'"]),
+    ],
+)
+def test_a_malformed_entry_is_refused(item: object, words: list[str]) -> None:
+    with pytest.raises(InvalidExpectationError) as caught:
+        parse_expectation(item, "expectations[0]")
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_severity_is_critical_and_runtime_arguments_are_passed_over() -> None:
+    expectation = parse(BETWEEN, column="a", min_value=1, result_format="SUMMARY", batch_id="x")
+    assert expectation.severity == "critical"
+    assert expectation.kwargs == {"column": "a", "min_value": 1}
+
+
+def test_objects_of_great_expectations_are_taken() -> None:
+    gx = import_gx()
+    between = gx.expectations.ExpectColumnValuesToBeBetween(column="a", min_value=1, severity="warning")
+    suite = gx.ExpectationSuite(name="mine", expectations=[between])
+    (parsed,) = parse_expectations([between], "expectations")
+    name, loaded = load_suite(suite)
+    assert (parsed.type, parsed.kwargs["min_value"], parsed.severity) == (BETWEEN, 1, "warning")
+    assert name == "mine"
+    assert loaded[0].kwargs == parsed.kwargs
+
+
+def test_a_suite_is_read_from_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "suite.json"
+    entry = {"type": "expect_column_to_exist", "kwargs": {"column": "a"}, "id": "1", "meta": {"team": "x"}}
+    path.write_text(json.dumps({"name": "nightly", "expectations": [entry], "meta": {}}))
+    name, expectations = load_suite(str(path))
+    assert name == "nightly"
+    assert expectations[0].extra == {"meta": {"team": "x"}, "id": "1"}
+    path.write_text("{")
+    with pytest.raises(ConfigurationError, match="is no JSON"):
+        load_suite(str(path))
+    with pytest.raises(InvalidExpectationError, match="a list 'expectations'.*'checks'"):
+        load_suite({"checks": []})
+
+
+def test_shorthands_become_expectations() -> None:
+    expanded = expand(
+        schema={"a": "int64"},
+        not_null=["a"],
+        unique=["a", ["a", "b"], ("c",)],
+        min_rows=5,
+        max_age={"column": "t", "max_age": timedelta(hours=2)},
+    )
+    assert [(item.type, dict(item.kwargs)) for item in expanded] == [
+        ("mlbridge_column_type", {"column": "a", "type_": "int64"}),
+        ("expect_column_values_to_not_be_null", {"column": "a"}),
+        ("expect_column_values_to_be_unique", {"column": "a"}),
+        ("expect_compound_columns_to_be_unique", {"column_list": ["a", "b"]}),
+        ("expect_column_values_to_be_unique", {"column": "c"}),
+        ("expect_table_row_count_to_be_between", {"min_value": 5}),
+        ("mlbridge_column_max_age", {"column": "t", "max_age_seconds": 7200.0}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("argument", "value", "words"),
+    [
+        ("schema", ["a"], "schema must map"),
+        ("schema", {"a": "integr"}, "schema.*'integer'"),
+        ("not_null", "a", "not_null must be a list of column names, got 'a'"),
+        ("unique", [3], "unique 3 must be a list"),
+        ("min_rows", "many", "min_rows.*'many'"),
+        ("max_age", timedelta(0), "max_age.*positive"),
+        ("max_age", {"columns": "t"}, "max_age must be a timedelta"),
+    ],
+)
+def test_a_wrong_shorthand_is_refused(argument: str, value: Any, words: str) -> None:
+    arguments: dict[str, Any] = {
+        "schema": None, "not_null": [], "unique": [], "min_rows": None, "max_age": None
+    }  # fmt: skip
+    with pytest.raises(ConfigurationError, match=words):
+        expand(**arguments | {argument: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "type_name", "family", "matches"),
+    [
+        ("int64", "int64", "int", True),
+        ("BIGINT", "int64", "int", True),
+        ("int64", "int32", "int", False),
+        ("int", "int32", "int", True),
+        ("double", "float64", "float", True),
+        ("float", "float32", "float", True),
+        ("float64", "float32", "float", False),
+        ("varchar", "string", "string", True),
+        ("timestamp", "timestamp[ns, tz=UTC]", "timestamptz", True),
+        ("timestamp[us]", "timestamp[us]", "timestamp", True),
+        ("timestamp[us]", "timestamp[us, tz=UTC]", "timestamptz", False),
+        ("timestamp[us, tz=UTC]", "timestamp[us, tz=UTC]", "timestamptz", True),
+        ("datetime64[ns]", "timestamp[ns]", "timestamp", True),
+        ("date", "date32", "date", True),
+        ("decimal(9,2)", "decimal128(9, 2)", "decimal", True),
+        ("decimal(9, 3)", "decimal128(9, 2)", "decimal", False),
+        ("list<element: int64>", "list<element: int64>", "list", True),
+    ],
+)
+def test_type_names(name: str, type_name: str, family: Any, matches: bool) -> None:
+    assert parse_type(name).matches(type_name, family) is matches
