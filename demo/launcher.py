@@ -138,7 +138,10 @@ def _print_failures(airflow: AirflowInstance, one: ModeRun) -> None:
     for task in one.tasks.values():
         if task.state == "failed":
             log = airflow.api.log(one.dag_id, one.run_id, task.task_id, task.try_number)
-            print(f"\nEnd of the log of {one.mode} {task.task_id}:\n" + "\n".join(log.splitlines()[-25:]))
+            lines = [
+                line for line in log.splitlines() if "::group::" not in line and "::endgroup::" not in line
+            ]
+            print(f"\nEnd of the log of {one.mode} {task.task_id}:\n" + "\n".join(lines[-20:]))
 
 
 def _wait_for_interrupt(airflow: AirflowInstance) -> None:

@@ -351,6 +351,14 @@ _LOG_NOISE = frozenset(
 def _log_line(entry: str | Mapping[str, Any]) -> str:
     if isinstance(entry, str):
         return entry
-    extra = {name: value for name, value in entry.items() if name not in _LOG_NOISE and value is not None}
+    extra = {
+        name: value
+        for name, value in entry.items()
+        if name not in _LOG_NOISE and name != "error_detail" and value is not None
+    }
     line = f"{entry.get('timestamp') or ''} {str(entry.get('level') or '').upper()} {entry['event']}".strip()
-    return f"{line} {json.dumps(extra)}" if extra else line
+    if extra:
+        line += f" {json.dumps(extra)}"
+    for error in entry.get("error_detail") or ():
+        line += f"\n  {error.get('exc_type')}: {error.get('exc_value')}"
+    return line
