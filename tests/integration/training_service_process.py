@@ -10,6 +10,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
+from email.message import Message
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,7 @@ class Reply:
     """An HTTP answer."""
 
     status: int
-    headers: Mapping[str, str]
+    headers: Message
     text: str
 
     @property
@@ -181,7 +182,7 @@ class TrainingService:
                 return Reply(answer.status, answer.headers, answer.read().decode())
         except urllib.error.HTTPError as error:
             with error:
-                return Reply(error.code, dict(error.headers), error.read().decode())
+                return Reply(error.code, error.headers, error.read().decode())
 
     def trigger(self, key: str, body: Mapping[str, Any]) -> Reply:
         return self.call("POST", TRIGGER, body, headers={"Idempotency-Key": key})
