@@ -176,8 +176,7 @@ def _judge(
     )
 
     config = DataContextConfig(
-        # Its default would also make a temporary folder for Data Docs.
-        store_backend_defaults=InMemoryStoreBackendDefaults(init_temp_docs_sites=False),
+        store_backend_defaults=InMemoryStoreBackendDefaults(),
         analytics_enabled=False,
         progress_bars=ProgressBarsConfig(globally=False, metric_calculations=False),
     )
@@ -215,8 +214,10 @@ def _exception(info: Mapping[str, Any]) -> str | None:
 def _message(expectation: Expectation, frame: Any, table: Table, message: str) -> str:
     texts: set[str] = set()
     for name in frame.columns:
-        if table.by_name[name].family == "string":
-            texts.update(frame[name].dropna().unique().tolist())
+        # Numbers are not text that anyone could be known by; what pandas holds as objects is.
+        if table.by_name[name].family not in ("int", "float", "bool"):
+            texts.update(str(value) for value in frame[name].dropna())
+            texts.update(repr(value) for value in frame[name].dropna())
     keep = {*table.by_name, *(value for value in expectation.kwargs.values() if isinstance(value, str))}
     return f"Great Expectations could not evaluate it: {mask_message(message, texts, keep)}"
 

@@ -4,19 +4,24 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
+from datetime import date, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_mlbridge.exceptions import DataQualityFailedError
 from airflow_provider_mlbridge.quality import QualityReport, validate, write_report
 from airflow_provider_mlbridge.quality.gx_engine import import_gx
+from airflow_provider_mlbridge.quality.masking import mask_message
 from airflow_provider_mlbridge.quality.report import to_html
+from airflow_provider_mlbridge.quality.values import json_value
 
 Writer = Callable[..., Path]
 
@@ -60,6 +65,8 @@ def texts(report: QualityReport) -> list[str]:
     ]
 
 
+# Making a failure smaller would take minutes, each one being a run of Great Expectations.
+@settings(phases=(Phase.explicit, Phase.generate))
 @given(st.lists(st.from_regex(r"[b-z]{8}[0-9]@plant\.ed", fullmatch=True), min_size=1, max_size=4))
 def test_planted_values_leak_nowhere(write_parquet: Writer, planted: list[str]) -> None:
     columns = {"mail": planted * 2, "same": planted * 2, "id": list(range(2 * len(planted)))}
@@ -162,9 +169,36 @@ def test_files_are_written(write_parquet: Writer, tmp_path: Path) -> None:
     assert page.index("not checked") < page.index("failed (critical)")
 
 
-def test_what_is_masked_in_messages() -> None:
-    from airflow_provider_mlbridge.quality.masking import mask_message
+def test_values_in_messages_of_great_expectations_are_masked(write_parquet: Writer) -> None:
+    path = write_parquet("t.parquet", {"born": [date(1987, 6, 5)], "mail": ["ann@x.org"]})
+    report = validate(
+        str(path),
+        [
+            expect("column_mean_to_be_between", column="born", min_value=0),
+            expect("column_stdev_to_be_between", column="mail", min_value=0),
+        ],
+    )
+    assert [(result.engine, result.success) for result in report.results] == [("gx", None)] * 2
+    message = str(report.results[0].exception_message)
+    assert "Could not convert ***" in message
+    assert "1987" not in message
 
+
+def test_json_values_are_strict() -> None:
+    values = [
+        math.nan,
+        -math.inf,
+        Decimal("1.5"),
+        date(2024, 1, 2),
+        {3, 1},
+        b"\xff",
+        timedelta(minutes=1),
+        None,
+    ]
+    assert json_value(values) == ["NaN", "-Infinity", 1.5, "2024-01-02", [1, 3], "ff", 60.0, None]
+
+
+def test_what_is_masked_in_messages() -> None:
     message = (
         "could not convert 'secret one' in column 'a' of dtype 'str': unknown format ann@x.org\nsecond line"
     )
