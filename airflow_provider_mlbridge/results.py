@@ -119,7 +119,7 @@ class Snapshot(_Result):
     """
 
     KIND: ClassVar[str] = "mlbridge.snapshot"
-    INLINE_FILES_BYTES: ClassVar[int] = 900
+    INLINE_LIMIT_BYTES: ClassVar[int] = 1300
 
     uri: str
     root: str
@@ -133,7 +133,7 @@ class Snapshot(_Result):
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types; ``files`` is left out when it would not fit into XCom."""
         document = super().to_dict()
-        if len(json.dumps(document["files"])) > self.INLINE_FILES_BYTES:
+        if len(json.dumps(document).encode()) > self.INLINE_LIMIT_BYTES:
             document["files"] = []
         return document
 
@@ -188,8 +188,6 @@ class FeatureSet(_Result):
     One published version of a feature set.
 
     :param uri: the prefix of this version; its files never change.
-    :param base_uri: the prefix that all versions share, with the pointer ``_latest.json``.
-    :param manifest_uri: the manifest: schema, files with checksums, recipe, fingerprints.
     :param fingerprint: identity of the features: snapshot, recipe, engine version.
     :param recipe_hash: sha256 (hex) of the canonical recipe.
     :param datamart_uri: the datamart the features come from.
@@ -205,8 +203,6 @@ class FeatureSet(_Result):
     KIND: ClassVar[str] = "mlbridge.features"
 
     uri: str
-    base_uri: str
-    manifest_uri: str
     fingerprint: str
     recipe_hash: str
     datamart_uri: str
@@ -217,6 +213,16 @@ class FeatureSet(_Result):
     label: str | None
     latest_uri: str | None
     duration_seconds: float
+
+    @property
+    def base_uri(self) -> str:
+        """The prefix that all versions share, with the pointer ``_latest.json``."""
+        return self.uri.rstrip("/").rsplit("/", 2)[0] + "/"
+
+    @property
+    def manifest_uri(self) -> str:
+        """The manifest: schema, files with checksums, recipe, fingerprints."""
+        return self.uri + "manifest.json"
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,7 @@ def build_feature_set(
     )
     if published is not None:
         log.info("%s already has these features as %s", output_uri, published.version_uri)
-        return _feature_set(published, output_uri, started)
+        return _feature_set(published, started)
 
     with scratch_folder(scratch_dir) as folder:
         with open_session(
@@ -98,7 +98,7 @@ def build_feature_set(
             version.add_bytes("statistics.json", _json(written.statistics))
             details = _details(snapshot, fitted, written)
             published = version.commit(details, latest_parquet=latest)
-    result = _feature_set(published, output_uri, started)
+    result = _feature_set(published, started)
     log.info(
         "%s: %d rows, %d features, fitted on %d rows, in %.1f s",
         result.uri,
@@ -135,13 +135,11 @@ def _json(document: Mapping[str, Any]) -> bytes:
     return json.dumps(document, indent=1, allow_nan=False, ensure_ascii=False).encode() + b"\n"
 
 
-def _feature_set(published: Published, base_uri: str, started: float) -> FeatureSet:
+def _feature_set(published: Published, started: float) -> FeatureSet:
     details = published.manifest.details
     try:
         return FeatureSet(
             uri=published.version_uri,
-            base_uri=base_uri,
-            manifest_uri=published.manifest_uri,
             fingerprint=published.manifest.fingerprint,
             recipe_hash=details["recipe_hash"],
             datamart_uri=details["datamart_uri"],

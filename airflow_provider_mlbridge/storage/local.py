@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import quote
 
 from airflow_provider_mlbridge.exceptions import (
     DatasetNotFoundError,
@@ -33,10 +34,12 @@ class LocalStore:
             return
         found: list[ObjectInfo] = []
         try:
-            for folder, _, names in os.walk(root, onerror=_raise):
+            for folder, _, names in os.walk(root, onerror=_raise_unless_removed):
                 for name in names:
                     path = Path(folder) / name
                     relative = path.relative_to(root).as_posix()
+                    if prefix_uri.startswith("file://"):
+                        relative = quote(relative, safe="/=")
                     with suppress(FileNotFoundError):  # removed between listing and stat
                         found.append(_info(prefix_uri.rstrip("/") + "/" + relative, path))
         except PermissionError as error:
@@ -142,8 +145,10 @@ class LocalStore:
                 path.parent.rmdir()
 
 
-def _raise(error: OSError) -> None:
-    raise error
+def _raise_unless_removed(error: OSError) -> None:
+    # A folder may go away between its listing and the look into it.
+    if not isinstance(error, FileNotFoundError):
+        raise error
 
 
 def _etag(stat: os.stat_result) -> str:

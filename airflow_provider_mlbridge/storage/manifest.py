@@ -122,8 +122,8 @@ def _read(uri: str, store: ObjectStore) -> Manifest:
     except DatasetNotFoundError as error:
         raise InvalidManifestError(
             f"{uri} does not exist: {uri.removesuffix(MANIFEST_NAME)} is not a published version, or its "
-            f"publication did not finish. Give the output of FeatureBuildOperator, or the prefix it "
-            f"published to."
+            f"publication did not finish ({error}). Give the output of FeatureBuildOperator, or the prefix "
+            f"it published to."
         ) from error
     version = document.get("schema_version")
     if version != MANIFEST_SCHEMA_VERSION:

@@ -38,7 +38,7 @@ class Footer:
 
 def read_footers(snapshot: Snapshot, *, s3_client: S3Client | None = None) -> tuple[Footer, ...]:
     """
-    Footers of all files, in order; one or two small pinned reads each, sixteen at a time.
+    Footers of all files, in order; one or two small pinned reads each, eight at a time.
 
     :raises InvalidParquetError: for a file that is truncated or no Parquet, naming it.
     :raises SnapshotChangedError: when a file is no longer the pinned one.
@@ -46,7 +46,7 @@ def read_footers(snapshot: Snapshot, *, s3_client: S3Client | None = None) -> tu
     from concurrent.futures import ThreadPoolExecutor
 
     store = open_store(snapshot.root, s3_client=s3_client)
-    with ThreadPoolExecutor(max_workers=min(16, max(1, len(snapshot.files)))) as pool:
+    with ThreadPoolExecutor(max_workers=min(8, max(1, len(snapshot.files)))) as pool:
         return tuple(pool.map(lambda file: _read_footer(snapshot, file, store), snapshot.files))
 
 

@@ -213,7 +213,11 @@ class Version:
         latest_uri = None
         if latest_parquet is not None:
             latest_uri = copy_latest(self._base_uri, latest_parquet, self._store)
-        self._remove_old_versions()
+        try:
+            self._remove_old_versions()
+        except StorageError as error:
+            # The new version is published, whatever becomes of the old ones.
+            log.warning("old versions below %s were not removed: %s", self._base_uri, error)
         return Published(self.uri, manifest_uri, latest_uri, Manifest(manifest_uri, self.uri, document))
 
     def discard(self) -> None:

@@ -33,8 +33,8 @@ def local_files(
     """
     Local paths of the snapshot's files, in its order, for the length of the block.
 
-    Objects in S3 are downloaded, pinned, into a folder of their own below ``scratch_dir``, with their
-    relative paths kept (so hive partitions can be read), and deleted at the end. Files that are
+    Objects in S3 are downloaded, pinned, into a folder of their own below ``scratch_dir``, numbered, with the
+    folders of hive partitions kept, and deleted at the end. Files that are
     local already are used in place and checked before and after.
 
     :param scratch_dir: folder for temporary files; the system's when None.
@@ -53,16 +53,24 @@ def local_files(
         _check_size(snapshot, folder, scratch_limit_bytes)
         store = open_store(snapshot.root, s3_client=s3_client)
         paths: list[Path] = []
-        for file in snapshot.files:
-            # A key may hold "..", which a file system would follow out of the folder.
-            parts = [part for part in file.path.split("/") if part not in ("", ".", "..")]
-            path = Path(folder, *parts) if parts else Path(folder, snapshot.root.rsplit("/", 1)[-1])
+        for number, file in enumerate(snapshot.files):
+            path = Path(folder, *_partitions(file.path), f"{number:06d}.parquet")
             path.parent.mkdir(parents=True, exist_ok=True)
             store.download(
                 snapshot.root + file.path, path, size=file.size, etag=file.etag, version_id=file.version_id
             )
             paths.append(path)
         yield paths
+
+
+def _partitions(key: str) -> list[str]:
+    """
+    The hive folders of a key, such as ``day=2026-01-01``.
+
+    Nothing else of a key becomes part of a local path: keys may differ in ways that a file system does not
+    tell apart (``a//b``), hold ``..``, or be longer than a file name may be.
+    """
+    return [part for part in key.split("/")[:-1] if "=" in part]
 
 
 def _check_size(snapshot: Snapshot, folder: str, limit: int | None) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ from airflow_provider_mlbridge.exceptions import (
     SnapshotChangedError,
 )
 from airflow_provider_mlbridge.results import FeatureSet, PinnedFile, QualitySummary, Snapshot
-from airflow_provider_mlbridge.storage.manifest import POINTER_NAME, read_manifest
+from airflow_provider_mlbridge.storage.manifest import POINTER_NAME, VERSIONS_FOLDER, read_manifest
 from airflow_provider_mlbridge.storage.store import ObjectInfo, ObjectStore, open_store
 from airflow_provider_mlbridge.storage.uris import as_prefix, check_uri
 
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 _IN_PROGRESS = ("_temporary", ".hive-staging", "_delta_log_tmp", ".spark-staging")
 """Folders that Spark and Hive committers fill before they move the files to their place."""
+
+_UNPUBLISHED = re.compile(rf"{VERSIONS_FOLDER}/\d{{8}}T\d{{6}}Z-[^/]+/")
 
 
 def fingerprint_of(files: Iterable[PinnedFile]) -> str:
@@ -138,6 +141,11 @@ def _pin_root(uri: str, root: str, store: ObjectStore) -> Snapshot:
             )
         if any(part.startswith(("_", ".")) for part in relative.split("/")):
             continue
+        if _UNPUBLISHED.match(relative):
+            raise DatasetIncompleteError(
+                f"{uri} is being published for the first time: {info.uri} belongs to a version, but there is "
+                f"no {POINTER_NAME} yet. Wait for the publisher, or run it again if it died."
+            )
         if relative.endswith((".parquet", ".parq", ".pq")) or _is_athena_file(relative):
             objects.append(info)
     if not seen:

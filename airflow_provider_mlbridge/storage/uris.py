@@ -4,9 +4,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from airflow_provider_mlbridge.exceptions import ConfigurationError
+
+URI_LIMIT_BYTES = 400
+"""The longest URI of a dataset; results name up to three of them and stay under 2 kB."""
 
 
 def check_uri(uri: object, *, argument: str = "uri") -> str:
@@ -17,6 +20,11 @@ def check_uri(uri: object, *, argument: str = "uri") -> str:
     :raises ConfigurationError: otherwise, naming what was given and what is valid.
     """
     valid = "valid are s3://bucket/key, file:///path and an absolute path"
+    if isinstance(uri, str) and len(uri.encode()) > URI_LIMIT_BYTES:
+        raise ConfigurationError(
+            f"{argument} has {len(uri.encode())} bytes, at most {URI_LIMIT_BYTES} are possible, since "
+            f"results that name it travel in XCom: {uri[:100]}..."
+        )
     if not isinstance(uri, str) or not uri:
         raise ConfigurationError(f"{argument} must be a URI, got {uri!r}; {valid}")
     if uri.startswith("s3://"):
@@ -38,7 +46,7 @@ def split_s3(uri: str) -> tuple[str, str]:
 def local_path(uri: str) -> Path:
     """Path of a ``file://`` URI or of a plain absolute path."""
     if uri.startswith("file://"):
-        return Path(unquote(urlsplit(uri).path))
+        return Path(unquote(uri.removeprefix("file://")))
     return Path(uri)
 
 

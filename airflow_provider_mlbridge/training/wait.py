@@ -56,6 +56,7 @@ class Waiting:
     _rest: str = field(default="", init=False)
     _silent_since: float | None = field(default=None, init=False)
     _failures: int = field(default=0, init=False)
+    _log_failed: bool = field(default=False, init=False)
 
     async def until_over(self) -> CompletionEvent:
         """
@@ -92,7 +93,13 @@ class Waiting:
         if status.state is JobState.UNREACHABLE:
             raise BackendUnreachableError(status.reason)
         if status.log_size is None or status.log_size > self.log_offset:
-            await self._pass_on_log()
+            try:
+                await self._pass_on_log()
+            except MLBridgeError as error:
+                # The state is known; a log that cannot be read must not hide it.
+                if not self._log_failed:
+                    self.log.warning("The training's log cannot be read: %s", error)
+                self._log_failed = True
         if status.state.is_terminal:
             self._flush()
         if self._failures:

@@ -12,6 +12,7 @@ import pytest
 from airflow_provider_mlbridge.exceptions import (
     InvalidManifestError,
     PublishConflictError,
+    StorageAccessError,
     StorageUnavailableError,
 )
 from airflow_provider_mlbridge.storage import (
@@ -193,6 +194,21 @@ def test_old_versions_are_removed_and_abandoned_ones_too(
     publish(place, "f4", parquet_bytes(1), tmp_path, keep_versions=2)
     versions = {name.split("/")[2].split("-")[1] for name in place.names() if "/versions/" in name}
     assert versions == {"f3", "f4"}
+
+
+def test_a_role_that_may_not_delete_still_publishes(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(self: Any, uris: Any) -> None:
+        if list(uris):
+            raise StorageAccessError("no s3:DeleteObject")
+
+    for number in range(3):
+        if number == 2:
+            monkeypatch.setattr(type(place.store), "delete", refuse)
+        publish(place, f"f{number}", parquet_bytes(number + 1), tmp_path, keep_versions=1)
+    assert read_manifest(place.root + "out/", s3_client=place.client).fingerprint == "f2"
+    assert "were not removed" in caplog.text
 
 
 def test_a_prefix_without_manifest_is_refused(place: Place) -> None:

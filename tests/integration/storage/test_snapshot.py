@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_mlbridge.exceptions import (
+    ConfigurationError,
     DatasetEmptyError,
     DatasetIncompleteError,
     DatasetNotFoundError,
@@ -60,6 +61,36 @@ def test_the_fingerprint_is_of_the_content_not_of_the_moment(place: Place) -> No
 
     assert first.fingerprint == second.fingerprint
     assert first.fingerprint != third.fingerprint
+
+
+@pytest.mark.parametrize(
+    "name", ["a b.parquet", "c#d.parquet", "50%.parquet", "ü.parquet", "ts=00%3A00/x.parquet"]
+)
+def test_names_with_special_characters(place: Place, name: str, tmp_path: Any) -> None:
+    if place.client is None:
+        path = tmp_path / "lake" / "mart" / name
+        path.parent.mkdir(parents=True)
+        path.write_bytes(parquet_bytes(4))
+    else:
+        place.put(f"mart/{name}", parquet_bytes(4))
+    snapshot = pin_snapshot(place.root + "mart/", s3_client=place.client)
+    assert read_footers(snapshot, s3_client=place.client)[0].metadata.num_rows == 4
+    with local_files(snapshot, s3_client=place.client) as paths:
+        assert paths[0].stat().st_size == snapshot.total_bytes
+
+
+def test_a_first_publication_under_way_is_not_a_datamart(place: Place) -> None:
+    from airflow_provider_mlbridge.storage import publish_version
+
+    opened = publish_version(place.root + "out/", fingerprint="f" * 64, s3_client=place.client).__enter__()
+    opened.add_bytes("part.parquet", parquet_bytes())
+    with pytest.raises(DatasetIncompleteError, match="is being published for the first time"):
+        pin_snapshot(place.root + "out/", s3_client=place.client)
+
+
+def test_a_uri_too_long_for_xcom_is_refused_at_once() -> None:
+    with pytest.raises(ConfigurationError, match="at most 400 are possible"):
+        pin_snapshot("s3://bucket/" + "x" * 400)
 
 
 def test_nothing_at_the_uri(place: Place) -> None:
@@ -191,7 +222,25 @@ def test_hive_partitions_keep_their_folders_locally(place: Place) -> None:
     place.put("mart/day=2026-01-01/a.parquet", parquet_bytes(2))
     snapshot = pin_snapshot(place.root + "mart/", s3_client=place.client)
     with local_files(snapshot, s3_client=place.client) as paths:
-        assert paths[0].parts[-2:] == ("day=2026-01-01", "a.parquet")
+        assert paths[0].parent.name == "day=2026-01-01"
+
+
+def test_keys_that_a_file_system_does_not_tell_apart_stay_apart(bucket: str, s3_client: Any) -> None:
+    names = [
+        "p/f.parquet",
+        "p//f.parquet",
+        "f.parquet",
+        "f.parquet/g.parquet",
+        "x" * 300 + ".parquet",
+    ]
+    for number, name in enumerate(names):
+        s3_client.put_object(Bucket=bucket, Key=f"mart/{name}", Body=parquet_bytes(id=[number]))
+    snapshot = pin_snapshot(f"s3://{bucket}/mart/", s3_client=s3_client)
+    with local_files(snapshot, s3_client=s3_client) as paths:
+        import pyarrow.parquet as pq
+
+        values = sorted(pq.read_table(path)["id"][0].as_py() for path in paths)
+    assert values == list(range(len(names)))
 
 
 def test_downloads_are_bounded_and_cleaned_up(bucket: str, s3_client: Any, tmp_path: Any) -> None:

@@ -42,8 +42,6 @@ QUALITY = QualitySummary(
 )
 FEATURES = FeatureSet(
     uri="s3://b/f/v1/",
-    base_uri="s3://b/f/",
-    manifest_uri="s3://b/f/v1/manifest.json",
     fingerprint="feat",
     recipe_hash="r",
     datamart_uri="s3://b/d/",

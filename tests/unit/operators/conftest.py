@@ -143,8 +143,6 @@ def features() -> dict[str, Any]:
     """The output of a feature build."""
     return FeatureSet(
         uri="s3://lake/ml/features/versions/v1/",
-        base_uri="s3://lake/ml/features/",
-        manifest_uri="s3://lake/ml/features/versions/v1/manifest.json",
         fingerprint="f" * 64,
         recipe_hash="a" * 64,
         datamart_uri="s3://lake/mart/",

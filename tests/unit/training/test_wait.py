@@ -8,7 +8,11 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_mlbridge.exceptions import BackendAuthenticationError, BackendUnreachableError
+from airflow_provider_mlbridge.exceptions import (
+    BackendAuthenticationError,
+    BackendProtocolError,
+    BackendUnreachableError,
+)
 from airflow_provider_mlbridge.training.event import CompletionEvent
 from airflow_provider_mlbridge.training.state import JobRef, JobState, JobStatus, LogChunk
 from airflow_provider_mlbridge.training.wait import Waiting
@@ -100,6 +104,15 @@ def test_a_silent_backend_is_asked_again_and_the_training_left_alone() -> None:
     assert script.cancelled == []
     assert len(lines.warnings) == 1
     assert any("answers again" in line for line in lines.info_lines)
+
+
+@pytest.mark.parametrize("error", [BackendUnreachableError("no route"), BackendProtocolError("no log")])
+def test_a_log_that_cannot_be_read_does_not_hide_the_end(error: Exception, mocker: Any) -> None:
+    script = Script(JobState.RUNNING, JobState.RUNNING, JobState.SUCCEEDED, log=b"text")
+    mocker.patch.object(script, "logs", side_effect=error)
+    lines = Lines()
+    assert wait(script, lines).state == "succeeded"
+    assert len(lines.warnings) == 1
 
 
 def test_a_backend_that_is_silent_for_too_long_ends_the_wait_only() -> None:
