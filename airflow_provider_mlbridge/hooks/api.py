@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from airflow.sdk import BaseHook
 
 from airflow_provider_mlbridge.exceptions import ConfigurationError, MLBridgeError
+from airflow_provider_mlbridge.hooks._fields import number_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
@@ -56,7 +57,7 @@ def api_target(connection: Connection) -> APITarget:
         secret=connection.password or None,
         api_key_header=extra.get("api_key_header") or "X-API-Key",
         ca_file=extra.get("ca_file") or None,
-        timeout=float(extra.get("timeout") or 30),
+        timeout=number_of(connection, "timeout", 30.0),
         name=f"connection {name!r}",
     )
 

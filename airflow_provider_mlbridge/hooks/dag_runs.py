@@ -9,10 +9,17 @@ holds the contract. State, XCom and the DAG's details come through public method
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
-from airflow_provider_mlbridge.exceptions import BackendProtocolError
+from airflow_provider_mlbridge.exceptions import (
+    BackendProtocolError,
+    BackendUnreachableError,
+    TrainingError,
+)
+
+log = logging.getLogger(__name__)
 
 RESULT_KEY = "training_result"
 """XCom under which a task of the training DAG reports the result."""
@@ -34,7 +41,7 @@ class SupervisorDagRuns:
         except AirflowRuntimeError as error:
             if _is_not_found(error):
                 return None
-            raise
+            raise _refused(error, f"to tell about {dag_id!r}") from error
 
     async def conf(self, dag_id: str, run_id: str) -> Mapping[str, Any] | None:
         """The run's ``conf``, None when there is no such run. In tasks only."""
@@ -46,7 +53,7 @@ class SupervisorDagRuns:
         except AirflowRuntimeError as error:
             if _is_not_found(error):
                 return None
-            raise
+            raise _refused(error, f"to tell about {dag_id!r}") from error
         if not isinstance(answer, DagRunResult):
             raise BackendProtocolError(f"Airflow answered {type(answer).__name__} when asked for a DAG run")
         return answer.conf or {}
@@ -62,7 +69,7 @@ class SupervisorDagRuns:
         except AirflowRuntimeError as error:
             if error.error.error == ErrorType.DAGRUN_ALREADY_EXISTS:
                 return False
-            raise
+            raise _refused(error, f"to create a run of {dag_id!r}") from error
         if isinstance(answer, ErrorResponse) and answer.error == ErrorType.DAGRUN_ALREADY_EXISTS:
             return False
         if not isinstance(answer, OKResponse):
@@ -82,32 +89,50 @@ class SupervisorDagRuns:
         except AirflowRuntimeError as error:
             if _is_not_found(error):
                 return None
-            raise
+            raise _refused(error, f"to tell about {dag_id!r}") from error
         # An enumeration whose str() differs between Airflow's versions.
         return str(getattr(state, "value", state))
 
     async def reported(self, dag_id: str, run_id: str) -> Mapping[str, Any]:
         """
-        By task id, what the run's tasks offer as the training's result. In tasks only.
+        By task, what the run's tasks offer as the training's result. In tasks only.
 
-        An offer is the XCom ``training_result``; when no task pushed one, a returned mapping with
-        ``metrics``.
+        An offer is a returned mapping with ``metrics``. When there is not exactly one, the XComs named
+        ``training_result`` count instead.
         """
         from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
-        from airflow.sdk.execution_time.xcom import XCom
 
-        states = RuntimeTaskInstance.get_task_states(dag_id, run_ids=[run_id]).get(run_id, {})
-        explicit: dict[str, Any] = {}
-        returned: dict[str, Any] = {}
-        for task_id in states:
-            value = XCom.get_one(key=RESULT_KEY, dag_id=dag_id, task_id=task_id, run_id=run_id)
-            if value is not None:
-                explicit[task_id] = value
-                continue
-            value = XCom.get_one(key="return_value", dag_id=dag_id, task_id=task_id, run_id=run_id)
-            if isinstance(value, Mapping) and "metrics" in value:
-                returned[task_id] = value
-        return explicit or returned
+        ended = [
+            (str(crumb["task_id"]), int(crumb.get("map_index", -1)))
+            for crumb in RuntimeTaskInstance.get_task_breadcrumbs(dag_id, run_id)
+        ]
+        returned = _xcoms("return_value", dag_id, run_id, ended)
+        offers = {
+            task: value
+            for task, value in returned.items()
+            if isinstance(value, Mapping) and "metrics" in value
+        }
+        if len(offers) != 1:
+            offers = _xcoms(RESULT_KEY, dag_id, run_id, ended) or offers
+        return offers
+
+
+def _xcoms(key: str, dag_id: str, run_id: str, tasks: list[tuple[str, int]]) -> dict[str, Any]:
+    """By task, the values of one XCom; a value that cannot be read here is nobody's training result."""
+    from airflow.sdk.execution_time.xcom import XCom
+
+    found = {}
+    for task_id, map_index in tasks:
+        name = task_id if map_index < 0 else f"{task_id}[{map_index}]"
+        try:
+            value = XCom.get_one(key=key, dag_id=dag_id, task_id=task_id, run_id=run_id, map_index=map_index)
+        except (ImportError, TypeError, ValueError, AttributeError) as error:
+            # Another team's classes need not be importable, or allowed, in this task.
+            log.info("The XCom %r of task %s cannot be read here: %s", key, name, error)
+            continue
+        if value is not None:
+            found[name] = value
+    return found
 
 
 class TaskStateRecord:
@@ -134,6 +159,16 @@ def _supervisor() -> Any:
     from airflow.sdk.execution_time import task_runner
 
     return task_runner.SUPERVISOR_COMMS
+
+
+def _refused(error: Any, what: str) -> TrainingError:
+    """Airflow's refusal as ours: what a retry cannot mend is told apart from a passing fault."""
+    detail = error.error.detail or {}
+    status = detail.get("status_code")
+    message = f"Airflow refused {what}: {error}"
+    if isinstance(status, int) and 400 <= status < 500:
+        return BackendProtocolError(f"{message}. Does the DAG parse, and does its schema accept the conf?")
+    return BackendUnreachableError(message)
 
 
 def _is_not_found(error: Any) -> bool:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseHook
 
 from airflow_provider_mlbridge.exceptions import ConfigurationError, MLBridgeError
+from airflow_provider_mlbridge.hooks._fields import number_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
@@ -63,8 +64,8 @@ def ssh_target(connection: Connection) -> SSHTarget:
         host_key=extra.get("host_key") or None,
         known_hosts=_known_hosts(extra),
         insecure_no_host_key_check=insecure,
-        connect_timeout=float(extra.get("conn_timeout") or 15),
-        keepalive_interval=float(extra.get("keepalive_interval") or 30),
+        connect_timeout=number_of(connection, "conn_timeout", 15.0),
+        keepalive_interval=number_of(connection, "keepalive_interval", 30.0),
     )
 
 
@@ -124,4 +125,4 @@ def _truth(extra: dict[str, Any], field: str) -> bool:
 
 def _known_hosts(extra: dict[str, Any]) -> str | None:
     path = extra.get("known_hosts")
-    return str(Path(path).expanduser()) if path else None
+    return str(Path(str(path)).expanduser()) if path else None

@@ -3,13 +3,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from datetime import datetime
 from typing import Any
 
 from airflow_provider_mlbridge.exceptions import InvalidEventError
 from airflow_provider_mlbridge.training.state import JobRef, JobState, JobStatus
 
 EVENT_VERSION = 1
+
+_KINDS: Mapping[str, type | tuple[type, ...]] = {
+    "key": str,
+    "generation": int,
+    "job_id": str,
+    "state": str,
+    "exit_code": (int, type(None)),
+    "reason": str,
+    "started_at": (str, type(None)),
+    "finished_at": (str, type(None)),
+    "log_offset": int,
+}
 
 
 @dataclass(frozen=True)
@@ -70,16 +84,28 @@ class CompletionEvent:
                 f"{EVENT_VERSION}: triggerer and worker run different versions of the provider"
             )
         event = cls(**document)
+        for name, kinds in _KINDS.items():
+            value = document[name]
+            if not isinstance(value, kinds) or isinstance(value, bool):
+                raise InvalidEventError(f"the trigger's event has {name}={value!r}")
+        for name in ("started_at", "finished_at"):
+            if document[name] is not None and not _is_aware(document[name]):
+                raise InvalidEventError(f"the trigger's event has {name}={document[name]!r}, not a UTC time")
         ending = {state.value for state in JobState if state.is_terminal} | {JobState.UNREACHABLE.value}
         if event.state not in ending:
             raise InvalidEventError(
                 f"the trigger's event has state {event.state!r}, expected {sorted(ending)}"
             )
-        if not isinstance(event.generation, int) or not isinstance(event.log_offset, int):
-            raise InvalidEventError("the trigger's event has a generation or log_offset that is not a number")
         return event
 
     @property
     def ref(self) -> JobRef:
         """The job that the event is about."""
         return JobRef(self.key, self.generation, self.job_id)
+
+
+def _is_aware(text: str) -> bool:
+    try:
+        return datetime.fromisoformat(text).tzinfo is not None
+    except ValueError:
+        return False

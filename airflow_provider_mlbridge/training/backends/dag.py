@@ -105,17 +105,18 @@ class DagBackend:
             newest = await self._newest(job)
             number = next_generation(job, newest)
             if number is None and newest is not None:
-                self._save(newest.number, job.epoch, acknowledged=newest.acknowledged)
+                self._save(job, newest.number, created=True, acknowledged=newest.acknowledged)
                 return Submission(self._ref(job.key, newest.number), newest.state, attached=True)
             assert number is not None  # noqa: S101 - next_generation gives a number when there is no newest
             # Saved first: a task that dies in between finds no run of this number and creates it.
-            self._save(number, job.epoch, acknowledged=False)
+            self._save(job, number, created=False, acknowledged=False)
             ref = self._ref(job.key, number)
             conf = {
                 **job.request.to_dict(),
                 IDENTITY: {"key": job.key, "generation": number, "digest": job.digest, "epoch": job.epoch},
             }
             if await self._gateway.trigger(self._dag_id, _run_id(ref), conf):
+                self._save(job, number, created=True, acknowledged=False)
                 return Submission(ref, JobState.STARTING, attached=False)
         raise BackendProtocolError(f"training {job.key}: a hundred generations appeared while submitting one")
 
@@ -161,8 +162,8 @@ class DagBackend:
     async def acknowledge(self, ref: JobRef, owner: str) -> None:  # noqa: ARG002
         """Remember that the result was returned."""
         record = self._load()
-        if record.get("generation") == ref.generation:
-            self._save(ref.generation, int(record["epoch"]), acknowledged=True)
+        if record.get("generation") == ref.generation and self._record is not None:
+            self._record.save({**record, "acknowledged": True})
 
     async def close(self) -> None:
         """Nothing is held."""
@@ -176,6 +177,10 @@ class DagBackend:
             ref = self._ref(job.key, number)
             conf = await self._gateway.conf(self._dag_id, _run_id(ref))
             if conf is None:
+                if number == known and record.get("created"):
+                    # It was there and somebody deleted it. Its number is not used again: an older run must
+                    # not come to stand for this training.
+                    return Generation(known, JobState.LOST, str(record.get("digest")), int(record["epoch"]))
                 return newest
             identity = conf.get(IDENTITY)
             if not isinstance(identity, Mapping):
@@ -198,9 +203,17 @@ class DagBackend:
     def _load(self) -> Mapping[str, Any]:
         return {} if self._record is None else self._record.load()
 
-    def _save(self, generation: int, epoch: int, *, acknowledged: bool) -> None:
+    def _save(self, job: TrainingJob, generation: int, *, created: bool, acknowledged: bool) -> None:
         if self._record is not None:
-            self._record.save({"generation": generation, "epoch": epoch, "acknowledged": acknowledged})
+            self._record.save(
+                {
+                    "generation": generation,
+                    "epoch": job.epoch,
+                    "digest": job.digest,
+                    "created": created,
+                    "acknowledged": acknowledged,
+                }
+            )
 
 
 def _run_id(ref: JobRef) -> str:

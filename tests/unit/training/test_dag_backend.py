@@ -98,7 +98,9 @@ def test_dying_around_the_creation_starts_it_once(airflow: Airflow, dies_after: 
     record = Record()
     backend = DagBackend(airflow, "train", record)
     if dies_after == "saved":
-        record.save({"generation": 1, "epoch": 0, "acknowledged": False})
+        asyncio.run(backend.submit(job()))
+        record.save({**record.load(), "created": False})
+        airflow.runs.clear()
     else:
         asyncio.run(backend.submit(job()))
         record.value = {}
@@ -144,6 +146,17 @@ def test_a_deleted_run_is_lost(airflow: Airflow, backend: DagBackend) -> None:
     status = asyncio.run(backend.status([ref]))[ref]
     assert status.state is JobState.LOST
     assert "was deleted" in status.reason
+
+
+def test_a_deleted_run_does_not_bring_back_an_older_one(airflow: Airflow, backend: DagBackend) -> None:
+    first = asyncio.run(backend.submit(job(epoch=1)))
+    airflow.states[first.ref.job_id.split("/")[1]] = "success"
+    asyncio.run(backend.acknowledge(first.ref, "owner"))
+    second = asyncio.run(backend.submit(job(epoch=2)))
+    run_id = second.ref.job_id.split("/")[1]
+    del airflow.runs[run_id], airflow.states[run_id]
+    third = asyncio.run(backend.submit(job(epoch=2)))
+    assert (third.ref.generation, third.attached) == (3, False)
 
 
 def test_a_paused_dag_is_told_at_once(caplog: pytest.LogCaptureFixture) -> None:
