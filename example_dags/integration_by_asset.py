@@ -40,7 +40,7 @@ with DAG(
     DatamartSensor(
         task_id="wait_for_datamart",
         datamart=DATAMART,
-        modified_after="{{ data_interval_start or '' }}",
+        max_age=timedelta(hours=3),  # not yesterday's
         poke_interval=60,
         timeout=3 * 3600,
         outlets=[FLIGHT_DELAYS],

@@ -2,8 +2,8 @@
 """
 Dependency option 1: a schedule of its own, an hour after the DataOps DAG.
 
-The clock alone proves nothing, so the sensor waits for a datamart that was written after this run's interval
-began, is complete and has stopped changing.
+The clock alone proves nothing, so the sensor waits for a datamart that was written at most three hours before
+this run was due, is complete and has stopped changing.
 """
 
 from __future__ import annotations
@@ -36,8 +36,7 @@ with DAG(
     datamart = DatamartSensor(
         task_id="wait_for_datamart",
         datamart=DATAMART,
-        # A manual run has no interval; it takes the datamart as it is.
-        modified_after="{{ data_interval_start or '' }}",
+        max_age=timedelta(hours=3),  # not yesterday's
         poke_interval=60,
         timeout=3 * 3600,
     )

@@ -44,6 +44,20 @@ def check_choice(argument: str, value: object, choices: tuple[str, ...]) -> None
         )
 
 
+def whole_number(argument: str, value: object) -> int | None:
+    """
+    A number that may have been rendered to text.
+
+    :raises ConfigurationError: naming the argument and what was given.
+    """
+    if value is None:
+        return None
+    try:
+        return int(str(value))
+    except ValueError as error:
+        raise ConfigurationError(f"{argument}={value!r} is not valid; valid is a whole number") from error
+
+
 def beside_dag_file(path: str, context: Context) -> str:
     """``path`` itself when it is absolute or a URI, else below the folder of the DAG file."""
     if "://" in path or path.startswith("/"):

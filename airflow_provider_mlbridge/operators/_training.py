@@ -55,7 +55,7 @@ def seconds(value: timedelta | float | None) -> float | None:
     return value.total_seconds() if isinstance(value, timedelta) else value
 
 
-def separate_params(params: Any) -> tuple[dict[str, Any], Any]:
+def separate_params(params: Any, dag: Any) -> tuple[dict[str, Any], Any]:
     """
     Tell the training's hyper-parameters from the DAG's parameters.
 
@@ -70,8 +70,14 @@ def separate_params(params: Any) -> tuple[dict[str, Any], Any]:
         return {}, None
     if not isinstance(params, ParamsDict):
         return dict(params), None
-    own = ParamsDict.filter_params_by_source(params, source="task")
-    return dict(own.dump()), ParamsDict.filter_params_by_source(params, source="dag")
+    own = dict(ParamsDict.filter_params_by_source(params, source="task").dump())
+    from_dag = ParamsDict.filter_params_by_source(params, source="dag")
+    declared = {} if dag is None else dag.params.dump()
+    # expand(params=...) over a parameter that the DAG has too keeps the DAG's mark, but not its value.
+    mapped = {
+        name: value for name, value in from_dag.dump().items() if name in declared and value != declared[name]
+    }
+    return {**own, **mapped}, from_dag
 
 
 def owner_of(context: Context) -> str:
@@ -80,18 +86,56 @@ def owner_of(context: Context) -> str:
     return f"{ti.id}:{ti.try_number}"
 
 
+def key_of(task: MLTrainingTriggerOperator, context: Context) -> str:
+    """Identity of the training; not durable, every try has one of its own."""
+    ti = context["ti"]
+    task_id = ti.task_id if task.durable else f"{ti.task_id} try {ti.try_number}"
+    return training_key(ti.dag_id, ti.run_id, task_id, -1 if ti.map_index is None else ti.map_index)
+
+
+def epoch_of(context: Context) -> int:
+    """
+    Grows when a user clears the task, and not when Airflow retries it.
+
+    Airflow counts the clears of a run (``clear_number``). A clear that leaves the run's state alone is not
+    counted there, but sets ``max_tries`` to the tries so far plus ``retries``.
+    """
+    clears = int(getattr(context["dag_run"], "clear_number", None) or 0)
+    return clears * 1000 + int(context["ti"].max_tries)
+
+
+def _params(task: MLTrainingTriggerOperator) -> dict[str, Any]:
+    more = task.training_params
+    if more is None:
+        more = {}
+    if not isinstance(more, Mapping):
+        raise ConfigurationError(f"training_params must be a mapping, got {type(more).__name__}")
+    return {**task.static_params, **more}
+
+
+def _environment(task: MLTrainingTriggerOperator, context: Context) -> dict[str, str]:
+    rendered = task.render_template(task.environment or {}, context)
+    if not isinstance(rendered, Mapping):
+        raise ConfigurationError(f"environment must be a mapping, got {type(rendered).__name__}")
+    for name, value in rendered.items():
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise ConfigurationError(
+                f"environment[{name!r}] is {type(value).__name__}; names and values are text: quote the value"
+            )
+    return dict(rendered)
+
+
 def build_job(task: MLTrainingTriggerOperator, context: Context) -> TrainingJob:
     """
     The training of this task instance.
 
     :raises ConfigurationError: when an argument that the mode needs is missing.
     """
-    ti = context["ti"]
     launch = None
     if task.mode == "ssh":
         if not task.command or not task.command.strip():
             raise ConfigurationError("mode='ssh' needs command, the command line that trains")
-        launch = SSHLaunch(task.command, task.working_dir, dict(task.environment or {}))
+        launch = SSHLaunch(task.command, task.working_dir, _environment(task, context))
     else:
         for argument in ("command", "working_dir", "environment"):
             if getattr(task, argument):
@@ -99,29 +143,38 @@ def build_job(task: MLTrainingTriggerOperator, context: Context) -> TrainingJob:
                     f"{argument} is for mode='ssh'; with mode={task.mode!r} the training's side decides what "
                     f"runs"
                 )
-    # A clear lets max_tries grow and a retry does not, which tells the two apart.
-    epoch = int(ti.max_tries)
+    epoch = epoch_of(context)
+    for argument in ("experiment_name", "model_type"):
+        value = getattr(task, argument)
+        if not isinstance(value, str) or not value:
+            raise ConfigurationError(f"{argument}={value!r} is not valid; valid is a text that is not empty")
+    if not task.poll_interval > 0:
+        raise ConfigurationError(
+            f"poll_interval={task.poll_interval!r} is not valid; valid are seconds above 0"
+        )
     uri, fingerprint = resolve_features(task, context, epoch)
     request = TrainingRequest(
         features_uri=uri,
         features_fingerprint=fingerprint,
         experiment_name=task.experiment_name,
         model_type=task.model_type,
-        params=task.training_params,
+        params=_params(task),
         config_path=task.config_path,
         timeout_seconds=seconds(task.timeout) or 0.0,
     )
     request.to_json()  # refuses what is not plain JSON before anything is started
     if request.timeout_seconds <= 0:
         raise ConfigurationError(f"timeout must be positive, got {task.timeout}")
-    task_id = ti.task_id if task.durable else f"{ti.task_id} try {ti.try_number}"
-    key = training_key(ti.dag_id, ti.run_id, task_id, -1 if ti.map_index is None else ti.map_index)
-    return TrainingJob(key=key, owner=owner_of(context), epoch=epoch, request=request, launch=launch)
+    return TrainingJob(
+        key=key_of(task, context), owner=owner_of(context), epoch=epoch, request=request, launch=launch
+    )
 
 
-def resolve_features(task: MLTrainingTriggerOperator, context: Context, epoch: int) -> tuple[str, str]:
+def resolve_features(task: MLTrainingTriggerOperator, context: Context, epoch: int | None) -> tuple[str, str]:
     """
     URI and fingerprint of the feature-set version to train on.
+
+    :param epoch: of the submission; None to ask what was submitted, after the training.
 
     A URI whose pointer moves on between two tries must not give the retry another training, so what the first
     try found is kept in the task's state store for its epoch.
@@ -136,10 +189,13 @@ def resolve_features(task: MLTrainingTriggerOperator, context: Context, epoch: i
         )
     store = context["task_state_store"]
     kept = store.get(FEATURES_RECORD, None)
-    if isinstance(kept, dict) and kept.get("given") == given and kept.get("epoch") == epoch:
+    same_epoch = epoch is None or (isinstance(kept, dict) and kept.get("epoch") == epoch)
+    if isinstance(kept, dict) and kept.get("given") == given and same_epoch:
         return str(kept["uri"]), str(kept["fingerprint"])
     from airflow_provider_mlbridge.storage import read_manifest
+    from airflow_provider_mlbridge.storage.uris import check_uri
 
+    check_uri(given, argument="features")
     manifest = read_manifest(given, s3_client=s3_client_for(task.aws_conn_id, given))
     found: dict[str, Any] = {
         "given": given,
@@ -164,7 +220,7 @@ def training_result(
 
     :raises InvalidTrainingResultError: when the metrics alone do not fit.
     """
-    uri, fingerprint = resolve_features(task, context, int(context["ti"].max_tries))
+    uri, fingerprint = resolve_features(task, context, None)
     for extra in (reported.extra, {}):
         result = TrainingResult(
             state=event.state,
@@ -208,7 +264,7 @@ def failure_of(mode: str, event: CompletionEvent, tail: str) -> TrainingError:
             f"{what}: {event.reason}. A retry of this task attaches to it, and does not start another."
         )
     facts = [f"{what} {event.state}"]
-    if event.exit_code is not None:
+    if event.exit_code is not None and f"exit code {event.exit_code}" not in event.reason:
         facts.append(f"exit code {event.exit_code}")
     if event.reason:
         facts.append(event.reason)

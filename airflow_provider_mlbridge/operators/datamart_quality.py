@@ -17,6 +17,7 @@ from airflow_provider_mlbridge.operators._support import (
     check_choice,
     failing_fast,
     is_template,
+    whole_number,
 )
 
 if TYPE_CHECKING:
@@ -43,16 +44,18 @@ class DatamartQualityOperator(BaseOperator):
     :param unique: columns whose values are unique; a list among them is a compound key. (templated)
     :param min_rows: the least number of rows. (templated)
     :param max_age: how old the newest object may be; ``{"column": name, "max_age": timedelta}`` measures the
-        newest value of a timestamp column instead.
+        newest value of a timestamp column instead. (templated)
     :param expectations: Great Expectations, each ``{"type": ..., "kwargs": {...}, "severity": ...}``.
         (templated)
     :param suite: a Great Expectations suite: a mapping, or the path or URI of its JSON; a relative path is
         below the DAG file's folder. (templated)
     :param fail_on: ``error`` fails the task for broken expectations of severity critical, ``warn`` also for
-        those of severity warning, ``never`` for none.
-    :param report_uri: prefix for ``quality_report.json`` and ``quality_report.html``. (templated)
+        those of severity warning, ``never`` for none. (templated)
+    :param report_uri: prefix for ``quality_report.json`` and ``quality_report.html``; a mapped task instance
+        adds its index to it. (templated)
     :param quarantine_uri: reserved; not available in this version. (templated)
     :param unmasked_columns: columns whose failing values may be shown in the report; all others are masked.
+        (templated)
     :param aws_conn_id: Airflow connection for S3; None for boto3's own credential chain. (templated)
     :param engine: ``duckdb``.
     :param memory_limit: memory that the engine may use, for example ``"2GB"``. (templated)
@@ -70,10 +73,13 @@ class DatamartQualityOperator(BaseOperator):
         "not_null",
         "unique",
         "min_rows",
+        "max_age",
         "expectations",
         "suite",
+        "fail_on",
         "report_uri",
         "quarantine_uri",
+        "unmasked_columns",
         "aws_conn_id",
         "memory_limit",
         "scratch_dir",
@@ -104,9 +110,9 @@ class DatamartQualityOperator(BaseOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        for argument, value, choices in (("fail_on", fail_on, FAIL_ON), ("engine", engine, ENGINES)):
-            if not is_template(value):
-                check_choice(argument, value, choices)
+        check_choice("engine", engine, ENGINES)
+        if not is_template(fail_on):
+            check_choice("fail_on", fail_on, FAIL_ON)
         self.datamart = datamart
         self.schema = schema
         self.not_null = not_null
@@ -147,7 +153,7 @@ class DatamartQualityOperator(BaseOperator):
                 schema=self.schema,
                 not_null=self.not_null,
                 unique=self.unique,
-                min_rows=None if self.min_rows is None else int(self.min_rows),
+                min_rows=whole_number("min_rows", self.min_rows),
                 max_age=self.max_age,
                 suite=suite,
                 fail_on=self.fail_on,
@@ -160,7 +166,7 @@ class DatamartQualityOperator(BaseOperator):
             )
             where = None
             if self.report_uri is not None:
-                where = write_report(report, self.report_uri, s3_client=client)
+                where = write_report(report, _own_prefix(self.report_uri, context), s3_client=client)
             summary = report.summary(report_uri=where)
             self.log.info(
                 "%s: %d of %d expectations held on %d rows in %.1f s%s",
@@ -180,3 +186,9 @@ class DatamartQualityOperator(BaseOperator):
                 {"fingerprint": summary.snapshot.fingerprint, "rows": summary.rows, "passed": summary.passed},
             )
             return document
+
+
+def _own_prefix(report_uri: str, context: Context) -> str:
+    """The instances of a mapped task must not overwrite one another's report."""
+    index = context["ti"].map_index
+    return report_uri if index is None or index < 0 else f"{report_uri.rstrip('/')}/{index}/"

@@ -13,6 +13,7 @@ from airflow_provider_mlbridge.operators._support import (
     add_to_outlets,
     beside_dag_file,
     failing_fast,
+    whole_number,
 )
 
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ class FeatureBuildOperator(BaseOperator):
         of its YAML; a relative path is below the DAG file's folder. (templated)
     :param output_uri: prefix below which versions are published. (templated)
     :param latest_parquet: also keep a copy of the newest features at ``<output_uri>/latest.parquet``.
-    :param keep_versions: how many versions to keep.
+        (templated)
+    :param keep_versions: how many versions to keep. (templated)
     :param aws_conn_id: Airflow connection for S3; None for boto3's own credential chain. (templated)
     :param memory_limit: memory that the engine may use, for example ``"2GB"``. (templated)
     :param scratch_dir: folder for downloads, spilling and the files before their upload. (templated)
@@ -50,6 +52,8 @@ class FeatureBuildOperator(BaseOperator):
         "datamart",
         "recipe",
         "output_uri",
+        "latest_parquet",
+        "keep_versions",
         "aws_conn_id",
         "memory_limit",
         "scratch_dir",
@@ -95,8 +99,8 @@ class FeatureBuildOperator(BaseOperator):
                 recipe,
                 self.output_uri,
                 s3_client=s3_client_for(self.aws_conn_id, self.datamart, self.output_uri, recipe),
-                latest_parquet=self.latest_parquet,
-                keep_versions=self.keep_versions,
+                latest_parquet=str(self.latest_parquet).lower() == "true",
+                keep_versions=whole_number("keep_versions", self.keep_versions) or 0,
                 memory_limit=self.memory_limit,
                 scratch_dir=self.scratch_dir,
                 scratch_limit_bytes=self.scratch_limit_bytes,

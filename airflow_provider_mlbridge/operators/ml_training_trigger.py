@@ -11,6 +11,11 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from airflow.sdk import BaseOperator
 
+from airflow_provider_mlbridge.exceptions import (
+    InvalidEventError,
+    InvalidTrainingResultError,
+    TrainingCancelledError,
+)
 from airflow_provider_mlbridge.hooks.training import MODES, BackendSpec, TrainingMode
 from airflow_provider_mlbridge.operators._support import (
     add_to_outlets,
@@ -21,6 +26,7 @@ from airflow_provider_mlbridge.operators._support import (
 from airflow_provider_mlbridge.operators._training import (
     build_job,
     failure_of,
+    key_of,
     log_tail,
     owner_of,
     seconds,
@@ -60,14 +66,19 @@ class MLTrainingTriggerOperator(BaseOperator):
     :param model_type: the kind of model, a word that the training program knows. (templated)
     :param params: hyper-parameters, plain JSON. They are the training's own: neither parameters of the DAG
         nor ``dag_run.conf`` mix in; use ``"{{ params.x }}"`` as a value to pass one on. (templated)
+    :param training_params: hyper-parameters from elsewhere: the output of a task, or what ``expand`` maps
+        over, which Airflow does not allow in ``params``. They go over ``params`` of the same name.
+        (templated)
     :param config_path: a configuration file on the training host. (templated)
     :param trigger_dag_id: for dag: the training DAG. (templated)
     :param command: for ssh: the command line, run by the training user's ``sh``. (templated)
     :param working_dir: for ssh: directory to start in. (templated)
-    :param environment: for ssh: extra environment variables; they travel on stdin. (templated)
+    :param environment: for ssh: extra environment variables, for example
+        ``{"TOKEN": "{{ conn.tracking.password }}"}``; they travel on stdin. (templated, but not shown among
+        the rendered fields, since those are stored)
     :param endpoint: for api: path of the submission. (templated)
     :param adapter: for api: ``mlbridge``, ``seed`` or an adapter as a mapping. (templated)
-    :param timeout: how long the training may run; it is stopped after that.
+    :param timeout: how long the training may run; it is stopped after that. (templated)
     :param deferrable: wait in the triggerer; with False the worker slot is held, all else is the same.
     :param durable: with False every try starts a training of its own.
     :param poll_interval: seconds between two questions for its state.
@@ -91,17 +102,18 @@ class MLTrainingTriggerOperator(BaseOperator):
         "features",
         "experiment_name",
         "model_type",
+        "static_params",
         "training_params",
         "config_path",
         "trigger_dag_id",
         "command",
         "working_dir",
-        "environment",
+        "timeout",
         "endpoint",
         "adapter",
         "aws_conn_id",
     )
-    template_fields_renderers = {"command": "bash", "training_params": "json", "environment": "json"}
+    template_fields_renderers = {"command": "bash", "static_params": "json", "training_params": "json"}
     ui_color = "#fdf0e0"
 
     def __init__(
@@ -113,6 +125,7 @@ class MLTrainingTriggerOperator(BaseOperator):
         model_type: str,
         conn_id: str | None = None,
         params: Mapping[str, Any] | None = None,
+        training_params: Any = None,
         config_path: str | None = None,
         trigger_dag_id: str | None = None,
         command: str | None = None,
@@ -130,7 +143,7 @@ class MLTrainingTriggerOperator(BaseOperator):
         **kwargs: Any,
     ) -> None:
         # Airflow has a task argument of the same name and hands over the DAG's parameters mixed with ours.
-        own_params, airflow_params = separate_params(params)
+        own_params, airflow_params = separate_params(params, kwargs.get("dag"))
         super().__init__(params=airflow_params, **kwargs)
         if not is_template(mode):
             check_choice("mode", mode, MODES)
@@ -139,7 +152,8 @@ class MLTrainingTriggerOperator(BaseOperator):
         self.features = features
         self.experiment_name = experiment_name
         self.model_type = model_type
-        self.training_params = own_params
+        self.static_params = own_params
+        self.training_params = training_params
         self.config_path = config_path
         self.trigger_dag_id = trigger_dag_id
         self.command = command
@@ -155,6 +169,7 @@ class MLTrainingTriggerOperator(BaseOperator):
         self.allow_duplicate_submit = allow_duplicate_submit
         self.aws_conn_id = aws_conn_id
         self._stop: Callable[[], None] | None = None
+        self._killed = False
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Submit or attach, then wait."""
@@ -171,10 +186,19 @@ class MLTrainingTriggerOperator(BaseOperator):
     def execute_complete(self, context: Context, event: Any) -> dict[str, Any]:
         """The trigger's event: fetch the result, return it, acknowledge it, or raise what went wrong."""
         with failing_fast():
-            return self._complete(context, self._spec(), CompletionEvent.from_dict(event))
+            told = CompletionEvent.from_dict(event)
+            expected = key_of(self, context)
+            if told.key != expected:
+                raise InvalidEventError(f"the trigger's event is about training {told.key}, not {expected}")
+            return self._complete(context, self._spec(), told)
 
     def on_kill(self) -> None:
-        """The running task is killed: stop the training, if it still is this attempt's."""
+        """
+        The running task is killed, or its ``execution_timeout`` is over: stop this attempt's training.
+
+        Airflow calls this from a signal handler or after ``execute`` has been left by an exception.
+        """
+        self._killed = True
         if self._stop is not None:
             self._stop()
 
@@ -191,6 +215,11 @@ class MLTrainingTriggerOperator(BaseOperator):
     def _submit(self, spec: BackendSpec, job: TrainingJob, context: Context) -> tuple[Submission, JobStatus]:
         async def submit(backend: TrainingBackend) -> tuple[Submission, JobStatus]:
             submission = await submit_after_cancel(backend, job, self.poll_interval, self.log)
+            self._stop = stopper(spec.open(context["task_state_store"]), submission.ref, job.owner, self.log)
+            if self._killed:
+                # The kill came while the submission was under way, when there was nothing to stop yet.
+                await asyncio.to_thread(self._stop)
+                raise TrainingCancelledError(f"training {submission.ref.job_id}: the task was killed")
             context["ti"].xcom_push(
                 key="training_job",
                 value={
@@ -255,11 +284,9 @@ class MLTrainingTriggerOperator(BaseOperator):
                 unreachable_timeout=seconds(self.unreachable_timeout),
             ).until_over()
 
-        self._stop = stopper(spec.open(context["task_state_store"]), ref, job.owner, self.log)
-        try:
-            event = self._with_backend(spec, context, wait)
-        finally:
-            self._stop = None
+        event = self._with_backend(spec, context, wait)
+        # Not when the wait was left by an exception: Airflow then calls on_kill.
+        self._stop = None
         return self._complete(context, spec, event)
 
     def _complete(self, context: Context, spec: BackendSpec, event: CompletionEvent) -> dict[str, Any]:
@@ -271,7 +298,12 @@ class MLTrainingTriggerOperator(BaseOperator):
             raise failure_of(spec.mode, event, self._with_backend(spec, context, tail))
 
         async def fetch(backend: TrainingBackend) -> dict[str, Any]:
-            reported = await backend.result(event.ref)
+            try:
+                reported = await backend.result(event.ref)
+            except InvalidTrainingResultError:
+                # What was trained cannot be used, so clearing the task must train again.
+                await backend.acknowledge(event.ref, owner_of(context))
+                raise
             document = training_result(
                 self, context, spec.mode, event, reported, backend.log_uri(event.ref)
             ).to_dict()

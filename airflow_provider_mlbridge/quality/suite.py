@@ -7,7 +7,11 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_mlbridge.exceptions import ConfigurationError, InvalidExpectationError
+from airflow_provider_mlbridge.exceptions import (
+    ConfigurationError,
+    DatasetNotFoundError,
+    InvalidExpectationError,
+)
 from airflow_provider_mlbridge.quality.expectation import Expectation, parse_expectation
 from airflow_provider_mlbridge.storage import open_store
 
@@ -54,7 +58,11 @@ def load_suite(suite: object, *, s3_client: S3Client | None = None) -> tuple[str
 
 
 def _read(uri: str, s3_client: S3Client | None) -> Any:
-    raw = open_store(uri, s3_client=s3_client).read(uri)
+    try:
+        raw = open_store(uri, s3_client=s3_client).read(uri)
+    except DatasetNotFoundError as error:
+        # Unlike a datamart, a suite that is not there does not come by waiting.
+        raise ConfigurationError(f"suite={uri!r}: {error}") from error
     try:
         return json.loads(raw)
     except (UnicodeDecodeError, json.JSONDecodeError) as error:

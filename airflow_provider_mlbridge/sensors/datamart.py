@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.sdk import BaseSensorOperator, PokeReturnValue
-from airflow.sdk.exceptions import AirflowFailException, AirflowSensorTimeout
+from airflow.sdk.exceptions import AirflowFailException, AirflowSensorTimeout, AirflowSkipException
 
 from airflow_provider_mlbridge.exceptions import ConfigurationError, InvalidEventError
 from airflow_provider_mlbridge.operators._support import add_to_outlets, failing_fast
@@ -35,8 +35,10 @@ class DatamartSensor(BaseSensorOperator):
     :param deferrable: wait in the triggerer.
     :param settle_seconds: seconds between the two looks that must agree.
     :param min_files: the least number of Parquet files.
-    :param modified_after: aware datetime or ISO 8601 text with an offset, for example
-        ``"{{ data_interval_end }}"``: waits over yesterday's datamart. (templated)
+    :param max_age: how old the newest file may be when the run is due (``dag_run.run_after``): waits over
+        yesterday's datamart. A manual run is due when it is started.
+    :param modified_after: the same as a moment of your own: aware datetime or ISO 8601 text with an offset.
+        (templated)
     :return: the :class:`~airflow_provider_mlbridge.results.Snapshot` as JSON: give it to
         :class:`~airflow_provider_mlbridge.operators.DatamartQualityOperator`.
 
@@ -55,6 +57,7 @@ class DatamartSensor(BaseSensorOperator):
         settle_seconds: float = 5.0,
         min_files: int = 1,
         modified_after: str | datetime | None = None,
+        max_age: timedelta | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -64,15 +67,22 @@ class DatamartSensor(BaseSensorOperator):
         self.settle_seconds = settle_seconds
         self.min_files = min_files
         self.modified_after = modified_after
+        self.max_age = max_age
 
     def execute(self, context: Context) -> Any:
         """Look once, and go on looking in the triggerer."""
         with failing_fast():
             check_uri(self.datamart, argument="datamart")
-            modified_after = self._modified_after()
+            modified_after = self._modified_after(context)
         if not self.deferrable:
             return super().execute(context)
-        found = self.poke(context)
+        try:
+            found = self.poke(context)
+        except AirflowFailException as error:
+            # As BaseSensorOperator does for the looks that it takes itself.
+            if self.soft_fail or self.never_fail:
+                raise AirflowSkipException(str(error)) from error
+            raise
         if not found.is_done:
             self._wait_in_triggerer(modified_after)
         return found.xcom_value
@@ -93,7 +103,12 @@ class DatamartSensor(BaseSensorOperator):
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Two looks; the snapshot when both find the same complete datamart."""
-        arguments = (self.datamart, self.aws_conn_id, self._modified_after(), self.min_files)
+        arguments = (
+            self.datamart,
+            self.aws_conn_id,
+            self._modified_after(context),
+            self.min_files,
+        )
         with failing_fast():
             found = look_with_connection(*arguments)
             if found.snapshot is not None:
@@ -139,10 +154,13 @@ class DatamartSensor(BaseSensorOperator):
             snapshot.fingerprint[:12],
         )
 
-    def _modified_after(self) -> str | None:
+    def _modified_after(self, context: Context) -> str | None:
         given = self.modified_after
         if given is None or given == "":
-            return None
+            if self.max_age is None:
+                return None
+            run_after: datetime = context["dag_run"].run_after
+            return (run_after - self.max_age).isoformat()
         try:
             moment = given if isinstance(given, datetime) else datetime.fromisoformat(given)
         except ValueError as error:

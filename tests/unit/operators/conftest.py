@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
@@ -135,6 +136,7 @@ def context() -> dict[str, Any]:
         "task_state_store": Store(),
         "outlet_events": {},
         "dag": SimpleNamespace(fileloc="/dags/bridge.py"),
+        "dag_run": SimpleNamespace(clear_number=0, run_after=datetime(2026, 1, 2, 7, tzinfo=UTC)),
     }
 
 

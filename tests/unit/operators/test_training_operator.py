@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 from airflow.sdk import DAG, Param
-from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
+from airflow.sdk.exceptions import AirflowFailException, AirflowTaskTimeout, TaskDeferred
 
 from airflow_provider_mlbridge.exceptions import (
     BackendUnreachableError,
     ConfigurationError,
+    InvalidTrainingResultError,
     TrainingFailedError,
     TrainingLostError,
 )
@@ -239,7 +240,18 @@ def test_an_event_that_is_not_understood_fails_loudly(
         operator(features).execute_complete(context, event)
 
 
-@pytest.mark.parametrize("change", [{"state": "running"}, {"state": "nonsense"}, {"event_version": 9}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"state": "running"},
+        {"state": "nonsense"},
+        {"state": ["x"]},
+        {"event_version": 9},
+        {"generation": "1"},
+        {"exit_code": "3"},
+        {"finished_at": "2026-01-01T00:00:00"},
+    ],
+)
 def test_an_event_with_wrong_values_fails_loudly(
     backend: MemoryBackend, context: Any, features: dict[str, Any], change: dict[str, Any]
 ) -> None:
@@ -262,6 +274,12 @@ def test_an_event_with_wrong_values_fails_loudly(
         ({"features": 7}, "features must be"),
         ({"features": {"kind": "mlbridge.quality"}}, "expected a 'mlbridge.features' result"),
         ({"timeout": timedelta(0)}, "timeout must be positive"),
+        ({"environment": {"OMP_NUM_THREADS": 4}}, r"environment\['OMP_NUM_THREADS'\] is int"),
+        ({"experiment_name": None}, "experiment_name=None is not valid"),
+        ({"model_type": ""}, "model_type='' is not valid"),
+        ({"poll_interval": -1}, "poll_interval=-1 is not valid"),
+        ({"training_params": 7}, "training_params must be a mapping"),
+        ({"features": "features/x"}, "features='features/x' is not a URI"),
     ],
 )
 def test_wrong_arguments_are_named_before_anything_is_started(
@@ -290,8 +308,8 @@ def test_parameters_of_the_dag_do_not_become_hyper_parameters(features: dict[str
     with DAG("bridge", schedule=None, params={"day": Param("2026-01-01")}):
         task = operator(features, params={"depth": 3, "nested": {"a": [1, 2]}})
         plain = operator(features, task_id="plain", params=None)
-    assert task.training_params == {"depth": 3, "nested": {"a": [1, 2]}}
-    assert plain.training_params == {}
+    assert task.static_params == {"depth": 3, "nested": {"a": [1, 2]}}
+    assert plain.static_params == {}
     assert dict(task.params) == {"day": "2026-01-01"}
 
 
@@ -318,7 +336,7 @@ def test_a_killed_worker_cancels_even_inside_a_running_event_loop(
     task = operator(features, deferrable=False, poll_interval=0.01)
 
     async def status(refs: Any) -> Any:
-        if task._stop is not None:
+        if task._stop is not None and not backend.cancelled:
             # As Airflow's signal handler does, in the thread whose event loop is running.
             task.on_kill()
             backend.end(JobState.CANCELLED)
@@ -336,6 +354,122 @@ def test_the_trigger_cancels_for_its_owner_when_a_person_stops_the_task(
     trigger = deferred(operator(features), context)
     asyncio.run(trigger.on_kill())
     assert backend.cancelled == [(trigger.ref, "11111111-aaaa:1")]
+
+
+def test_a_time_out_of_the_task_cancels_although_airflow_tells_only_afterwards(
+    backend: MemoryBackend, context: Any, features: dict[str, Any], mocker: Any
+) -> None:
+    task = operator(features, deferrable=False, poll_interval=0.01)
+    real = backend.status
+
+    async def status(refs: Any) -> Any:
+        if context["ti"].xcoms.get("asked"):
+            raise AirflowTaskTimeout
+        context["ti"].xcoms["asked"] = True
+        return await real(refs)
+
+    mocker.patch.object(backend, "status", status)
+    with pytest.raises(AirflowTaskTimeout):
+        task.execute(context)
+    task.on_kill()
+    assert len(backend.cancelled) == 1
+
+
+def test_a_kill_while_the_submission_is_under_way_stops_what_it_started(
+    backend: MemoryBackend, context: Any, features: dict[str, Any], mocker: Any
+) -> None:
+    task = operator(features)
+    real = backend.submit
+
+    async def submit(job: Any) -> Any:
+        submission = await real(job)
+        task.on_kill()
+        return submission
+
+    mocker.patch.object(backend, "submit", submit)
+    with pytest.raises(TrainingFailedError, match="the task was killed"):
+        task.execute(context)
+    assert len(backend.cancelled) == 1
+
+
+def test_after_an_unusable_result_a_clear_trains_again(
+    backend: MemoryBackend, context: Any, features: dict[str, Any], mocker: Any
+) -> None:
+    task = operator(features)
+    deferred(task, context)
+    mocker.patch.object(backend, "result", side_effect=InvalidTrainingResultError("auc is NaN"))
+    with pytest.raises(AirflowFailException, match="auc is NaN"):
+        task.execute_complete(context, event_of(backend, JobState.SUCCEEDED))
+    context["dag_run"].clear_number += 1
+    next_try(context)
+    assert deferred(operator(features), context).ref.generation == 2
+
+
+def test_a_clear_is_seen_although_retries_were_lowered_meanwhile(
+    backend: MemoryBackend, context: Any, features: dict[str, Any]
+) -> None:
+    context["ti"].max_tries = 3
+    task = operator(features)
+    deferred(task, context)
+    task.execute_complete(context, event_of(backend, JobState.SUCCEEDED))
+    # Airflow: max_tries = try_number + retries, here 1 + 1.
+    context["ti"].max_tries = 2
+    context["dag_run"].clear_number += 1
+    next_try(context)
+    assert deferred(operator(features), context).ref.generation == 2
+
+
+def test_hyper_parameters_come_from_tasks_and_mapping_too(features: dict[str, Any]) -> None:
+    from airflow.sdk import task as task_decorator
+
+    with DAG("bridge", schedule=None, params={"lr": 0.5}) as dag:
+
+        @task_decorator
+        def best() -> dict[str, Any]:
+            return {"lr": 0.1}
+
+        found = best()
+        task = operator(features, training_params=found)
+        mapped = MLTrainingTriggerOperator.partial(
+            task_id="mapped",
+            mode="api",
+            conn_id="service",
+            features=features,
+            experiment_name="e",
+            model_type="m",
+        ).expand(params=[{"lr": 1, "z": 1}])
+    assert task.upstream_task_ids == {"best"}
+    one: Any = mapped.unmap({"params": {"lr": 1, "z": 1}})
+    assert one.static_params == {"lr": 1, "z": 1}
+    assert dag.params.dump() == {"lr": 0.5}
+
+
+def test_mapped_parameters_win_over_fixed_ones(
+    backend: MemoryBackend, context: Any, features: dict[str, Any]
+) -> None:
+    deferred(operator(features, params={"depth": 3, "lr": 1}, training_params={"lr": 2}), context)
+    assert next(iter(backend.submitted.values())).request.params == {"depth": 3, "lr": 2}
+
+
+def test_the_environment_is_rendered_but_not_among_the_stored_fields(
+    backend: MemoryBackend, context: Any, features: dict[str, Any]
+) -> None:
+    task = operator(features, environment={"RUN": "{{ ti.run_id }}"})
+    assert "environment" not in task.template_fields
+    deferred(task, context)
+    launch = next(iter(backend.submitted.values())).launch
+    assert launch is not None
+    assert launch.environment == {"RUN": "manual__1"}
+
+
+def test_an_event_of_another_training_is_refused(
+    backend: MemoryBackend, context: Any, features: dict[str, Any]
+) -> None:
+    task = operator(features)
+    deferred(task, context)
+    event = {**event_of(backend, JobState.SUCCEEDED), "key": "somebody-else"}
+    with pytest.raises(AirflowFailException, match="is about training somebody-else"):
+        task.execute_complete(context, event)
 
 
 def test_extra_that_is_too_large_for_xcom_is_left_out(
