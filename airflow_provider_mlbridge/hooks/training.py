@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -85,6 +87,8 @@ class BackendSpec:
             return DagBackend(SupervisorDagRuns(), str(self.trigger_dag_id))
         from airflow.sdk import BaseHook
 
+        # The first import of these takes most of a second, in which no other trigger would get its turn.
+        await asyncio.to_thread(importlib.import_module, "asyncssh" if self.mode == "ssh" else "aiohttp")
         return self._remote(await BaseHook.aget_connection(str(self.conn_id)))
 
     def _remote(self, connection: Connection) -> TrainingBackend:
