@@ -5,7 +5,9 @@ from __future__ import annotations
 
 from airflow_provider_mlbridge.storage.manifest import Manifest, read_manifest
 from airflow_provider_mlbridge.storage.parquet import Footer, read_footers
+from airflow_provider_mlbridge.storage.partitions import PartitionColumn, partition_columns
 from airflow_provider_mlbridge.storage.publish import Published, Version, find_published, publish_version
+from airflow_provider_mlbridge.storage.schemas import common_schema
 from airflow_provider_mlbridge.storage.scratch import local_files
 from airflow_provider_mlbridge.storage.snapshot import earlier_snapshot, pin_snapshot
 from airflow_provider_mlbridge.storage.store import ObjectInfo, ObjectStore, open_store
@@ -15,12 +17,15 @@ __all__ = [
     "Manifest",
     "ObjectInfo",
     "ObjectStore",
+    "PartitionColumn",
     "Published",
     "Version",
+    "common_schema",
     "earlier_snapshot",
     "find_published",
     "local_files",
     "open_store",
+    "partition_columns",
     "pin_snapshot",
     "publish_version",
     "read_footers",

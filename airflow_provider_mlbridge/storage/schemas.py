@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Do all files of a datamart have the same columns?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from airflow_provider_mlbridge.exceptions import InvalidParquetError
+from airflow_provider_mlbridge.results import Snapshot
+from airflow_provider_mlbridge.storage.parquet import Footer
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+def common_schema(snapshot: Snapshot, footers: Sequence[Footer]) -> pa.Schema:
+    """
+    The Arrow schema that all files share; metadata and nullability may differ.
+
+    :raises InvalidParquetError: when a file has no columns or the same name twice, or when the files disagree
+        on names, types or order, which would let an engine convert values silently.
+    """
+    first = footers[0]
+    for footer in footers:
+        _check_names(snapshot, footer)
+    expected = {field.name: field.type for field in first.schema}
+    for footer in footers[1:]:
+        found = {field.name: field.type for field in footer.schema}
+        if list(found.items()) == list(expected.items()):
+            continue
+        differences = [f"{name!r} is missing" for name in expected if name not in found]
+        differences += [f"{name!r} is new" for name in found if name not in expected]
+        differences += [
+            f"{name!r} is {found[name]}, not {kind}"
+            for name, kind in expected.items()
+            if name in found and found[name] != kind
+        ]
+        if not differences:
+            differences = ["the columns are in another order"]
+        shown = ", ".join(differences[:10])
+        more = f" and {len(differences) - 10} more" if len(differences) > 10 else ""
+        raise InvalidParquetError(
+            f"the files of {snapshot.uri} disagree on their columns: compared with {first.file.path}, in "
+            f"{footer.file.path} {shown}{more}. Let its producer write all files with one schema."
+        )
+    return first.schema
+
+
+def _check_names(snapshot: Snapshot, footer: Footer) -> None:
+    names = footer.schema.names
+    uri = snapshot.root + footer.file.path
+    if not names:
+        raise InvalidParquetError(f"{uri} has no columns")
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise InvalidParquetError(
+            f"{uri} has {names.count(repeated[0])} columns named {repeated[0]!r}, so it is not clear which one "
+            f"is meant. Let its producer give them names of their own."
+        )
