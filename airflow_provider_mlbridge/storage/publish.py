@@ -92,6 +92,11 @@ def find_published(
         # Somebody deleted the version under the pointer: building it again repairs that.
         log.warning("%s points to version %s, which has no manifest", base_uri, pointer.version)
         return None
+    for name, etag in manifest.etags.items():
+        info = store.head(manifest.version_uri + name)
+        if info is None or info.etag != etag:
+            log.warning("%s%s is gone or changed; publishing anew", manifest.version_uri, name)
+            return None
     latest_uri = None if latest_parquet is None else copy_latest(base_uri, latest_parquet, store)
     return Published(manifest.version_uri, manifest.uri, latest_uri, manifest)
 

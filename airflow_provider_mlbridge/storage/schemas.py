@@ -55,6 +55,6 @@ def _check_names(snapshot: Snapshot, footer: Footer) -> None:
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
         raise InvalidParquetError(
-            f"{uri} has {names.count(repeated[0])} columns named {repeated[0]!r}, so it is not clear which one "
-            f"is meant. Let its producer give them names of their own."
+            f"{uri} has {names.count(repeated[0])} columns named {repeated[0]!r}, so it is not clear which "
+            f"one is meant. Let its producer give them names of their own."
         )

@@ -180,6 +180,21 @@ def test_a_repeat_finds_what_is_published_and_repairs_the_copy(place: Place, tmp
     assert find_published(base, fingerprint="other", s3_client=place.client) is None
 
 
+@pytest.mark.parametrize("damage", ["deleted", "overwritten"])
+def test_a_damaged_version_is_not_found_so_that_it_is_published_anew(
+    place: Place, tmp_path: Path, damage: str
+) -> None:
+    published = publish(place, "f1", parquet_bytes(3), tmp_path)
+    uri = published.version_uri + "features.parquet"
+    if damage == "deleted":
+        place.store.delete([uri])
+    else:
+        place.store.put(uri, parquet_bytes(4))
+    assert find_published(place.root + "out/", fingerprint="f1", s3_client=place.client) is None
+    again = publish(place, "f1", parquet_bytes(3), tmp_path)
+    assert again.version_uri != published.version_uri
+
+
 def test_old_versions_are_removed_and_abandoned_ones_too(
     place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
