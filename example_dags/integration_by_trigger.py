@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 from datetime import timedelta
 
+import pendulum
 from airflow.providers.standard.operators.bash import BashOperator
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow.sdk import DAG, Param
@@ -28,7 +29,8 @@ DBT = os.environ.get("MLBRIDGE_EXAMPLE_DBT_COMMAND", "dbt build --project-dir /o
 
 with DAG(
     dag_id="dataops_flights",
-    schedule=None,
+    schedule="0 6 * * *",
+    start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
     catchup=False,
     doc_md=__doc__,
     tags=["mlbridge", "example"],
