@@ -6,12 +6,13 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_mlbridge.exceptions import InvalidManifestError
+from airflow_provider_mlbridge.exceptions import ConfigurationError, InvalidManifestError
 from airflow_provider_mlbridge.features.batch import FEATURES_FILE, TransformResult, transform_session
 from airflow_provider_mlbridge.features.fitted import FEATURES_VERSION, FittedRecipe
 from airflow_provider_mlbridge.features.fitting import fit_session
@@ -19,6 +20,7 @@ from airflow_provider_mlbridge.features.recipe import SPLIT_COLUMN, Recipe
 from airflow_provider_mlbridge.features.session import open_session, scratch_folder
 from airflow_provider_mlbridge.results import FeatureSet, Snapshot
 from airflow_provider_mlbridge.storage import Published, find_published, pin_snapshot, publish_version
+from airflow_provider_mlbridge.storage.uris import as_prefix, check_uri, local_path
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -54,11 +56,12 @@ def build_feature_set(
 
     :param datamart: URI of the data, a snapshot, or the output of a quality check, whose snapshot is read.
     :param recipe: a recipe, its mapping, or the path or URI of its YAML file.
-    :param output_uri: prefix that all versions share.
+    :param output_uri: prefix that all versions share; neither the datamart's, nor below or above it.
     :param s3_client: boto3 S3 client for ``s3://`` URIs.
     :param latest_parquet: also copy the features to ``latest.parquet`` below ``output_uri``.
     :param keep_versions: how many versions to keep.
     :param memory_limit: see :meth:`Recipe.fit`, as for the parameters after it.
+    :raises ConfigurationError: when ``output_uri`` is none, or overlaps the datamart.
     :raises InvalidRecipeError: when the recipe is not well formed or does not fit the data.
     :raises FeatureError: when it cannot be fitted, or values break a policy.
     :raises StorageError: when data cannot be read, has changed since it was pinned, or another writer won.
@@ -67,6 +70,7 @@ def build_feature_set(
     loaded = Recipe.load(recipe, s3_client=s3_client)
     source = str(datamart.absolute()) if isinstance(datamart, Path) else datamart
     snapshot = pin_snapshot(source, s3_client=s3_client)
+    _check_apart(snapshot, output_uri)
     fingerprint = feature_fingerprint(snapshot, loaded)
     latest = FEATURES_FILE if latest_parquet else None
     published = find_published(
@@ -108,6 +112,24 @@ def build_feature_set(
         result.duration_seconds,
     )
     return result
+
+
+def _check_apart(snapshot: Snapshot, output_uri: str) -> None:
+    # A pointer, a version or latest.parquet among the files of the datamart would become the datamart.
+    output = _canonical(check_uri(output_uri, argument="output_uri"))
+    for place in (snapshot.uri, snapshot.root):
+        read = _canonical(place)
+        if output.startswith(read) or read.startswith(output):
+            raise ConfigurationError(
+                f"output_uri={output_uri!r} overlaps the datamart {place!r}: features published there would "
+                f"be taken for the datamart, or replace it. Give a prefix that is neither the datamart's, "
+                f"nor below or above it."
+            )
+
+
+def _canonical(uri: str) -> str:
+    """One notation for one place; a link is where it leads."""
+    return as_prefix(uri if uri.startswith("s3://") else os.path.realpath(local_path(uri)))
 
 
 def _details(snapshot: Snapshot, fitted: FittedRecipe, written: TransformResult) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from airflow_provider_mlbridge.exceptions import (
+    ConfigurationError,
     FeatureError,
     FeatureValueError,
     InvalidRecipeError,
@@ -146,3 +147,39 @@ def test_what_cannot_be_a_recipe(source: str, tmp_path: Path) -> None:
         MLBridgeError, match="recipe must be a Recipe, a mapping or the path of a YAML file, got list"
     ):
         build_feature_set(source, [], f"{tmp_path}/features")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("datamart", "output"),
+    [
+        ("{t}/datamart", "{t}/datamart"),
+        ("{t}/datamart/", "file://{t}/datamart"),
+        ("file://{t}/datamart", "{t}/datamart/features/"),
+        ("{t}/datamart", "{t}/"),
+        ("{t}/datamart", "{t}/other/../datamart"),
+        ("{t}/datamart", "{t}/link/features"),
+        ("{t}/datamart/part.parquet", "{t}/datamart"),
+        ("{t}/datamart/part.parquet", "file://{t}"),
+        ("{t}/datamart/part.parquet", "{t}/datamart/part.parquet"),
+    ],
+)
+def test_output_that_overlaps_the_datamart(source: str, datamart: str, output: str, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "datamart")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    datamart, output = datamart.format(t=tmp_path), output.format(t=tmp_path)
+    with pytest.raises(ConfigurationError) as caught:
+        build_feature_set(datamart, RECIPE, output, latest_parquet=True)
+    assert repr(output) in str(caught.value)
+    assert repr(datamart) in str(caught.value)
+    assert "Give a prefix" in str(caught.value)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_output_that_overlaps_a_published_datamart(source: str, tmp_path: Path) -> None:
+    published = build_feature_set(source, RECIPE, f"{tmp_path}/published")
+    recipe = Recipe("second", [Passthrough("temp")])
+    for output in (f"{tmp_path}/published", published.uri, f"{tmp_path}/published/features"):
+        with pytest.raises(ConfigurationError, match="overlaps the datamart"):
+            build_feature_set(f"{tmp_path}/published", recipe, output)
+    # A name that only begins like the datamart's is another place.
+    assert build_feature_set(f"{tmp_path}/published", recipe, f"{tmp_path}/published2").rows == 2_000
