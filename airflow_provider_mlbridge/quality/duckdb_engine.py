@@ -30,9 +30,11 @@ from airflow_provider_mlbridge.quality.values import json_value
 if TYPE_CHECKING:
     import duckdb
 
+    from airflow_provider_mlbridge.storage.partitions import PartitionColumn
+
 _MEMORY = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B\s*", re.IGNORECASE)
 _MANY = 8
-_HIVE_TYPES = {"int64": "BIGINT", "date32": "DATE", "string": "VARCHAR"}
+_PARTITION_TYPES = {"int64": "BIGINT", "date32": "DATE", "string": "VARCHAR"}
 
 
 @dataclass(frozen=True)
@@ -113,29 +115,35 @@ def _connect(table: Table, paths: Sequence[Path], limits: Limits) -> Iterator[_R
 
 def _source(connection: duckdb.DuckDBPyConnection, table: Table, paths: Sequence[Path]) -> str:
     """The files as a table whose columns are called by position, whatever their names are."""
-    options = "hive_partitioning = false"
-    if table.partitions:
-        types = ", ".join(
-            f"{sql.text(column.name)[1:-1]}: {_HIVE_TYPES[column.type_name]}" for column in table.partitions
-        )
-        options = f"hive_partitioning = true, hive_types = {{{types}}}"
-    files = f"read_parquet([{', '.join(map(sql.path, paths))}], {options})"
     import duckdb
 
+    files = f"read_parquet([{', '.join(map(sql.path, paths))}], hive_partitioning = false)"
+    inside = [column for column in table.columns if not column.partition]
     try:
         names = [row[0] for row in connection.execute(f"DESCRIBE SELECT * FROM {files}").fetchall()]  # noqa: S608
     except duckdb.Error as error:
         raise InvalidParquetError(
             f"DuckDB cannot read the files of {table.snapshot.uri}: {mask_message(str(error), (), ())}"
         ) from None
-    inside = [column for column in table.columns if not column.partition]
-    by_name = {column.name: column.alias for column in table.partitions}
-    aliases = [column.alias for column in inside] + [by_name.get(name, name) for name in names[len(inside) :]]
-    if sorted(aliases) != sorted(column.alias for column in table.columns):
+    if len(names) != len(inside):
         raise InvalidParquetError(
-            f"DuckDB finds the columns {names} in {table.snapshot.uri}, the footers say {table.names}"
+            f"DuckDB finds the columns {names} in {table.snapshot.uri}, the footers say "
+            f"{[column.name for column in inside]}"
         )
-    return f"{files} AS t({', '.join(aliases)})"
+    source = f"{files} AS t({', '.join(column.alias for column in inside)})"
+    if not table.partitions:
+        return source
+    # The folders are not left to DuckDB: it reads those above the datamart too, and its types are others.
+    values = ", ".join(
+        f"{_by_file(column.partition)} AS {column.alias}" for column in table.columns if column.partition
+    )
+    return f"(SELECT *, {values} FROM {source})"  # noqa: S608
+
+
+def _by_file(partition: PartitionColumn) -> str:
+    """The value of a partition column, by the position of the file in the list."""
+    listed = ", ".join("NULL" if value is None else sql.text(str(value)) for value in partition.values)
+    return f"(CAST([{listed}] AS {_PARTITION_TYPES[partition.type_name]}[]))[t.file_index::BIGINT + 1]"
 
 
 class _Runner:

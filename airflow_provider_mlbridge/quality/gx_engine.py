@@ -18,7 +18,7 @@ from airflow_provider_mlbridge.exceptions import InvalidExpectationError
 from airflow_provider_mlbridge.quality.expectation import Expectation
 from airflow_provider_mlbridge.quality.masking import mask, mask_message, mask_observed
 from airflow_provider_mlbridge.quality.outcome import SAMPLE_LIMIT, Outcome, not_checked, with_sample
-from airflow_provider_mlbridge.quality.table import Column, Table, partition_values
+from airflow_provider_mlbridge.quality.table import Column, Table
 from airflow_provider_mlbridge.quality.values import json_value
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def run(
             )
             outcomes |= dict.fromkeys(keys, not_checked("gx", reason))
             continue
-        frame = _frame(table, columns, paths)
+        frame = _frame(columns, paths)
         outcomes |= _judge({key: expectations[key] for key in keys}, built, frame, table, unmasked)
     return outcomes
 
@@ -133,32 +133,25 @@ def _estimate(columns: Iterable[Column], rows: int) -> int:
     return total * _COPIES
 
 
-def _frame(table: Table, columns: Sequence[Column], paths: Sequence[Path]) -> Any:
+def _frame(columns: Sequence[Column], paths: Sequence[Path]) -> Any:
     """The columns as a pandas frame."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     names = [column.name for column in columns if not column.partition]
     parts = []
-    for path, file in zip(paths, table.snapshot.files, strict=True):
+    types: dict[str, pa.DataType] = {"int64": pa.int64(), "date32": pa.date32(), "string": pa.string()}
+    for position, path in enumerate(paths):
         with pq.ParquetFile(path) as parquet:
             # With no column asked for, the rows are still counted.
             part = parquet.read(columns=names).select(names)
             rows = parquet.metadata.num_rows
-        values = partition_values(file.path)
         for column in columns:
             if column.partition:
-                part = part.append_column(column.name, _constant(column, values[column.name], rows))
+                value = pa.scalar(column.partition.values[position], types[column.type_name])
+                part = part.append_column(column.name, pa.repeat(value, rows))
         parts.append(part)
     return pa.concat_tables(parts).select([column.name for column in columns]).to_pandas()
-
-
-def _constant(column: Column, value: str | None, rows: int) -> pa.Array[Any]:
-    import pyarrow as pa
-
-    types: dict[str, pa.DataType] = {"int64": pa.int64(), "date32": pa.date32(), "string": pa.string()}
-    text: pa.Array[Any] = pa.array([value] * rows, pa.string())
-    return text.cast(types[column.type_name])
 
 
 def _judge(
