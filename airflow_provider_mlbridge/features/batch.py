@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_mlbridge.exceptions import FeatureValueError, InvalidRecipeError
-from airflow_provider_mlbridge.features import options
 from airflow_provider_mlbridge.features.fitted import FittedRecipe
 from airflow_provider_mlbridge.features.kinds import Kind
 from airflow_provider_mlbridge.features.pipeline import SPLIT_ALIAS, Pipeline, collect_checks, start
@@ -100,7 +99,7 @@ def _check_inputs(session: Session, fitted: FittedRecipe) -> None:
 
 
 def _count(
-    session: Session, pipeline: Pipeline, checks: list[tuple[Operation, Check, str, str]]
+    session: Session, pipeline: Pipeline, checks: list[tuple[Operation, Check, str]]
 ) -> list[dict[str, Any]]:
     if not checks:
         return []
@@ -108,15 +107,14 @@ def _count(
 
     table = pipeline.table
     counted = table.aggregate(
-        **{f"n{index}": ibis.coalesce(table[alias].sum(), 0) for index, (_, _, alias, _) in enumerate(checks)}
+        **{f"n{index}": ibis.coalesce(table[alias].sum(), 0) for index, (_, _, alias) in enumerate(checks)}
     )
     counts = [int(value) for value in session.query(counted)[0].values()]
     policies: dict[tuple[int, str], dict[str, Any]] = {}
-    for (operation, check, alias, source), count in zip(checks, counts, strict=True):
+    for (operation, check, _), count in zip(checks, counts, strict=True):
         if count and check.fatal:
             raise FeatureValueError(
-                f"{session.snapshot.uri}: {operation.where}: {count} rows are {check.name}"
-                f"{_examples(session, table, alias, source) if check.shows_values else ''}. {check.advice}"
+                f"{session.snapshot.uri}: {operation.where}: {count} rows are {check.name}. {check.advice}"
             )
         entry = policies.setdefault(
             (operation.position, operation.column),
@@ -124,12 +122,6 @@ def _count(
         )
         entry[check.name] = count
     return list(policies.values())
-
-
-def _examples(session: Session, table: Any, alias: str, source: str) -> str:
-    values = table.filter(table[alias] == 1).select(value=table[source]).distinct().order_by("value")
-    found = [row["value"] for row in session.query(values.limit(100))]
-    return f": {options.shown(found)}"
 
 
 def _describe(

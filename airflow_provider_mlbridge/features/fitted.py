@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_mlbridge.exceptions import ColumnNotFoundError, InvalidRecipeError
+from airflow_provider_mlbridge.exceptions import ColumnNotFoundError, FitError, InvalidRecipeError
 from airflow_provider_mlbridge.features import options
 from airflow_provider_mlbridge.features.kinds import KINDS, Kind, reader
 from airflow_provider_mlbridge.features.plan import Feature, Operation, features_of
@@ -201,17 +201,43 @@ class FittedRecipe:
                 f"content gives {_checksum(document)!r}. Take it from the published version again, "
                 f"or fit again."
             )
-        return cls._read(document)
+        try:
+            fitted = cls._read(document)
+            _ = fitted._program  # noqa: SLF001 - whether the states are what the steps want
+        except InvalidRecipeError:
+            raise
+        except (LookupError, TypeError, ValueError, AttributeError, FitError) as error:
+            raise InvalidRecipeError(
+                f"the feature state is not well formed ({type(error).__name__}: {error}). Take it from the "
+                f"published version again, or fit again."
+            ) from error
+        if [[feature.name, feature.kind] for feature in fitted.features] != document.get("features"):
+            raise InvalidRecipeError(
+                "the feature state is not well formed: its features are not those that its operations make. "
+                "Take it from the published version again, or fit again."
+            )
+        return fitted
 
     @classmethod
     def _read(cls, document: Mapping[str, Any]) -> FittedRecipe:
         recipe = Recipe.from_dict(document["recipe"])
-        inputs: dict[str, Kind] = dict(document["inputs"])
+        inputs = {str(name): KINDS[KINDS.index(kind)] for name, kind in document["inputs"].items()}
         operations, states = [], []
+        made = set(inputs)
         for item in document["operations"]:
-            step = recipe.steps[item["step"] - 1]
-            operations.append(Operation(item["step"], step, item["column"], KINDS[KINDS.index(item["kind"])]))
-            states.append(item["state"])
+            position, column, state = item["step"], item["column"], item["state"]
+            if not isinstance(position, int) or not 1 <= position <= len(recipe.steps):
+                raise ValueError(f"there is no step {position!r}")
+            if column not in made:
+                raise ValueError(f"there is no column {column!r} at step {position}")
+            if not isinstance(state, dict):
+                raise TypeError(f"the state of step {position} is no mapping")
+            kind = KINDS[KINDS.index(item["kind"])]
+            operations.append(Operation(position, recipe.steps[position - 1], column, kind))
+            states.append(state)
+            made.update(name for name, _ in operations[-1].outputs(state))
+        if not isinstance(document["split"], dict) or not isinstance(document["train_rows"], int):
+            raise TypeError("split or train_rows has the wrong type")
         return cls(
             recipe=recipe,
             inputs=inputs,

@@ -41,9 +41,15 @@ _ENGINE_TYPES: dict[str, tuple[Kind, str]] = {
     "TIMESTAMP": ("timestamp", "timestamp"),
     "TIMESTAMP_S": ("timestamp", "timestamp(0)"),
     "TIMESTAMP_MS": ("timestamp", "timestamp(3)"),
-    "TIMESTAMP_NS": ("timestamp", "timestamp(9)"),
+    "TIMESTAMP_NS": ("timestamp", "timestamp"),
+    "TIMESTAMPTZ_NS": ("timestamp", "timestamp"),
     "TIMESTAMP WITH TIME ZONE": ("timestamp", "timestamp('UTC')"),
 }
+
+
+# A cast would round to the nearest microsecond; Python, like every other part of a date, rounds down. The
+# engine's // rounds toward zero.
+_NANOSECONDS = "make_timestamp(epoch_ns({0}) // 1000 - (epoch_ns({0}) % 1000 < 0)::BIGINT)"
 
 
 @dataclass(frozen=True)
@@ -53,12 +59,14 @@ class Column:
 
     :param kind: its kind, or None for types that no step takes (lists, structs, binary, times of day).
     :param engine_type: its type in DuckDB's words, for messages.
-    :param ibis_type: its type in Ibis' words; empty when ``kind`` is None.
+    :param ibis_type: its type in the session's table, in Ibis' words; empty when ``kind`` is None.
+    :param in_view: SQL that makes this type of the column, for which ``{}`` stands.
     """
 
     kind: Kind | None
     engine_type: str
     ibis_type: str
+    in_view: str = "{}"
 
 
 def column_of(engine_type: str) -> Column:
@@ -67,6 +75,8 @@ def column_of(engine_type: str) -> Column:
     if decimal:
         return Column("float", engine_type, f"decimal({decimal[1]}, {decimal[2]})")
     kind, ibis_type = _ENGINE_TYPES.get(engine_type, (None, ""))
+    if engine_type in ("TIMESTAMP_NS", "TIMESTAMPTZ_NS"):
+        return Column(kind, engine_type, ibis_type, _NANOSECONDS)
     return Column(kind, engine_type, ibis_type)
 
 
@@ -81,53 +91,54 @@ def reader(column: str, kind: Kind) -> Callable[[Any], Any]:
     convert = _CONVERTERS[kind]
 
     def read(value: Any) -> Any:
-        if value is None:
+        # The names are those of pandas' missing values, without importing pandas; pd.NA has no truth value.
+        if value is None or type(value).__name__ in ("NAType", "NaTType"):
             return None
         try:
-            return convert(value)
-        except (TypeError, ValueError, OverflowError) as error:
+            return None if value != value else convert(value)
+        except (TypeError, ValueError, ArithmeticError) as error:
+            reason = str(error) if isinstance(error, _RefusedError) else "it cannot be converted"
             raise FeatureValueError(
-                f"column {column!r} takes {kind} values, got {type(value).__name__}: {error}"
-            ) from error
+                f"column {column!r} takes {kind} values, got {type(value).__name__}: {reason}"
+            ) from None
 
     return read
 
 
-def _bool(value: Any) -> bool | None:
+class _RefusedError(ValueError):
+    """Says why a value is not taken, without the value, which has no place in a log."""
+
+
+def _bool(value: Any) -> bool:
     if isinstance(value, bool):
         return value
-    if isinstance(value, float) and math.isnan(value):
-        return None
     if type(value).__name__ in ("bool_", "bool"):  # numpy's, without importing numpy
         return bool(value)
-    raise TypeError("not a boolean")
+    raise _RefusedError("not a boolean")
 
 
-def _int(value: Any) -> int | None:
-    if isinstance(value, int):
-        return int(value)
+def _int(value: Any) -> int:
     if isinstance(value, float):
-        if math.isnan(value):
-            return None
         if not value.is_integer():
-            raise ValueError("not a whole number")
-        return int(value)
-    return operator.index(value)
+            raise _RefusedError("not a whole number")
+        value = int(value)
+    number = int(operator.index(value))
+    if not -(2**63) <= number < 2**64:
+        raise _RefusedError("it has more than 64 bits")
+    return number
 
 
 def _float(value: Any) -> float | None:
     if isinstance(value, str | bytes):
-        raise TypeError("not a number")
+        raise _RefusedError("not a number")
     converted = float(value)
     return None if math.isnan(converted) else converted
 
 
-def _string(value: Any) -> str | None:
+def _string(value: Any) -> str:
     if isinstance(value, str):
         return str(value)
-    if isinstance(value, float) and math.isnan(value):
-        return None  # how pandas writes a missing string
-    raise TypeError("not a string")
+    raise _RefusedError("not a string")
 
 
 def _date(value: Any) -> date:
@@ -135,15 +146,25 @@ def _date(value: Any) -> date:
         return date.fromisoformat(value)
     if isinstance(value, date) and not isinstance(value, datetime):
         return value
-    raise TypeError("not a date")
+    raise _RefusedError("not a date")
 
 
 def _timestamp(value: Any) -> datetime:
     if isinstance(value, str):
         value = datetime.fromisoformat(value)
     if isinstance(value, datetime):
-        return value.astimezone(UTC).replace(tzinfo=None) if value.tzinfo else value
-    raise TypeError("not a timestamp")
+        moment = value.astimezone(UTC) if value.tzinfo else value
+        # pandas' timestamps are datetimes with nanoseconds, which are left out here as in the batch.
+        return datetime(  # noqa: DTZ001 - UTC by definition
+            moment.year,
+            moment.month,
+            moment.day,
+            moment.hour,
+            moment.minute,
+            moment.second,
+            moment.microsecond,
+        )
+    raise _RefusedError("not a timestamp")
 
 
 _CONVERTERS: dict[Kind, Callable[[Any], Any]] = {

@@ -164,19 +164,18 @@ def clean(value: Any, column: Column, kind: Kind | None = None) -> Any:
 
 def collect_checks(
     pipeline: Pipeline, operations: Sequence[Operation], states: Sequence[State]
-) -> list[tuple[Operation, Check, str, str]]:
+) -> list[tuple[Operation, Check, str]]:
     """
     Apply all operations, and add what they want to have counted.
 
-    :return: operation, check, alias of its int8 column, alias of the column it looks at.
+    :return: operation, check, alias of its int8 column.
     """
     found = []
     for number, (operation, state) in enumerate(zip(operations, states, strict=True)):
         value, code = pipeline.inputs(operation, state)
-        source = pipeline.names[operation.column]
         for check in operation.checks(value, state, code):
             alias = pipeline.assign(f"\0check {number} {check.name}", flag(check.matches))
-            found.append((operation, check, alias, source))
+            found.append((operation, check, alias))
         pipeline.add(operation, state, value, code)
     pipeline.flush()
     return found

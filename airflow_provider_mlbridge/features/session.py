@@ -21,17 +21,30 @@ from airflow_provider_mlbridge.exceptions import (
     InvalidParquetError,
     InvalidRecipeError,
 )
+from airflow_provider_mlbridge.features import options
 from airflow_provider_mlbridge.features.kinds import Column, Kind, column_of
 from airflow_provider_mlbridge.results import Snapshot
-from airflow_provider_mlbridge.storage import local_files, pin_snapshot
+from airflow_provider_mlbridge.storage import (
+    common_schema,
+    local_files,
+    partition_columns,
+    pin_snapshot,
+    read_footers,
+)
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from mypy_boto3_s3 import S3Client
 
 FILE_INDEX, ROW_INDEX = "__mlbridge_file", "__mlbridge_row"
 """Columns of :attr:`Session.table` that give the place of a row in the snapshot."""
 
 ROW_GROUP_ROWS = 122_880
+
+_ENGINE_COLUMNS = ("file_index", "file_row_number")
+"""A column of these names in a file would hide the engine's, which give the place of a row."""
+
+_PARTITION_TYPES = {"int64": "BIGINT", "date32": "DATE", "string": "VARCHAR"}
 
 
 @dataclass(frozen=True)
@@ -109,6 +122,12 @@ class Session:
             ) from error
         except (duckdb.InvalidInputException, duckdb.IOException) as error:
             raise InvalidParquetError(f"{self.snapshot.uri} cannot be read: {error}") from error
+        except duckdb.Error as error:
+            # Its message may quote values of rows, which have no place in a log.
+            raise FeatureError(
+                f"{self.snapshot.uri}: the engine could not compute the features ({type(error).__name__}). "
+                f"Look for values at the limits of their type, or find the step by leaving steps out."
+            ) from None
 
 
 def compile_sql(expression: Any) -> str:
@@ -131,12 +150,13 @@ def open_session(
     """
     Pin a datamart, bring it close and open it; see :meth:`Recipe.fit` for the parameters.
 
-    :raises InvalidParquetError: when a file cannot be read.
+    :raises InvalidParquetError: when a file cannot be read, or the files disagree on their columns.
     :raises ConfigurationError: for a memory limit or a thread count that the engine does not take.
     """
     snapshot = pin_snapshot(
         str(datamart.absolute()) if isinstance(datamart, Path) else datamart, s3_client=s3_client
     )
+    schema = common_schema(snapshot, read_footers(snapshot, s3_client=s3_client))
     with (
         local_files(
             snapshot,
@@ -148,7 +168,7 @@ def open_session(
     ):
         connection = _connect(memory_limit, threads, folder, scratch_limit_bytes)
         try:
-            columns = _open_files(connection, snapshot, paths)
+            columns = _open_files(connection, snapshot, schema, paths)
             yield Session(snapshot, connection, columns, _table(columns))
         finally:
             connection.close()
@@ -194,37 +214,56 @@ def _connect(memory_limit: str, threads: int | None, folder: Path, spill_limit: 
     return connection
 
 
-def _open_files(connection: Any, snapshot: Snapshot, paths: list[Path]) -> dict[str, Column]:
+def _open_files(
+    connection: Any, snapshot: Snapshot, schema: pa.Schema, paths: list[Path]
+) -> dict[str, Column]:
+    """Make the view ``datamart``: the columns of the files, those of the folders, the place of each row."""
     import duckdb
 
-    listed = ", ".join("'" + str(path).replace("'", "''") + "'" for path in paths)
-    # Only folders below the datamart's root are partitions, whatever the folders above it are called.
-    partitions = {
-        part.partition("=")[0] for file in snapshot.files for part in file.path.split("/")[:-1] if "=" in part
-    }
-    hive = "true" if partitions else "false"
-    above = {
-        part.partition("=")[0]
-        for path in paths[:1]
-        for part in path.parts[:-1]
-        if partitions and "=" in part and part.partition("=")[0] not in partitions
-    }
-    excluded = ", ".join('"' + name.replace('"', '""') + '"' for name in sorted(above))
-    star = f"* EXCLUDE ({excluded})" if excluded else "*"
-    relation = f"read_parquet([{listed}], hive_partitioning = {hive})"
-    try:
-        described = connection.execute(f"DESCRIBE SELECT {star} FROM {relation}").fetchall()  # noqa: S608
-        connection.execute(
-            f"CREATE VIEW datamart AS SELECT {star}, file_index::BIGINT AS {FILE_INDEX}, "  # noqa: S608
-            f"file_row_number::BIGINT AS {ROW_INDEX} FROM {relation}"
-        )
-    except duckdb.Error as error:
-        raise InvalidParquetError(f"{snapshot.uri} cannot be read as Parquet: {error}") from error
-    columns = {str(row[0]): column_of(str(row[1])) for row in described}
-    clash = {FILE_INDEX, ROW_INDEX} & columns.keys()
+    reserved = {FILE_INDEX, ROW_INDEX, *_ENGINE_COLUMNS}
+    clash = [name for name in schema.names if name.lower() in reserved]
     if clash:
-        raise InvalidRecipeError(f"{snapshot.uri}: the column names {sorted(clash)} are reserved")
+        raise InvalidRecipeError(
+            f"{snapshot.uri}: the column names {options.shown(clash)} are reserved; rename the columns"
+        )
+    relation = f"read_parquet([{', '.join(_text(str(path)) for path in paths)}], hive_partitioning = false)"
+    columns: dict[str, Column] = {}
+    selected: list[str] = []
+
+    def add(name: str, engine_type: str, source: str) -> None:
+        double = next((other for other in columns if other.lower() == name.lower()), None)
+        if double is not None:
+            what = f"{engine_type} (but the engine cannot tell its name from {double!r})"
+            columns[name] = Column(None, what, "")
+            return
+        columns[name] = column_of(engine_type)
+        expression = columns[name].in_view.format(source)
+        selected.append(f"{expression} AS {_name(name)}")
+
+    try:
+        described = connection.execute(f"DESCRIBE SELECT * FROM {relation}").fetchall()  # noqa: S608
+        # By position, since the engine gives names of its own to columns that it takes for the same.
+        for name, row in zip(schema.names, described, strict=True):
+            add(name, str(row[1]), _name(str(row[0])))
+        for partition in partition_columns(snapshot, schema.names):
+            values = ", ".join("NULL" if value is None else _text(str(value)) for value in partition.values)
+            engine_type = _PARTITION_TYPES[partition.type_name]
+            add(partition.name, engine_type, f"(CAST([{values}] AS {engine_type}[]))[file_index::BIGINT + 1]")
+        connection.execute(
+            f"CREATE VIEW datamart AS SELECT {', '.join(selected)}, "  # noqa: S608 - quoted
+            f"file_index::BIGINT AS {FILE_INDEX}, file_row_number::BIGINT AS {ROW_INDEX} FROM {relation}"
+        )
+    except (duckdb.Error, ValueError) as error:
+        raise InvalidParquetError(f"{snapshot.uri} cannot be read as Parquet: {error}") from error
     return columns
+
+
+def _text(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
+
+
+def _name(value: str) -> str:
+    return '"' + value.replace('"', '""') + '"'
 
 
 def _table(columns: Mapping[str, Column]) -> Any:

@@ -95,20 +95,18 @@ class Summary:
 @dataclass(frozen=True)
 class Check:
     """
-    Something to count among the rows that are transformed.
+    Something to count among the rows that are transformed. Values of rows never stand in errors.
 
     :param name: what is counted, for example ``unknown``; the key in the statistics.
     :param matches: Ibis boolean, never NULL.
     :param fatal: whether one match is an error.
     :param advice: what to do about it, for the error.
-    :param shows_values: whether the values matched may stand in the error (categories may).
     """
 
     name: str
     matches: Any
     fatal: bool
     advice: str
-    shows_values: bool = False
 
 
 @dataclass(frozen=True)

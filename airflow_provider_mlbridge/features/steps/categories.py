@@ -29,7 +29,10 @@ MISSING = ("error", "category", "ignore")
 MAX_ONE_HOT = 1_000
 MAX_ORDINAL = 10_000
 
-_UNKNOWN_ADVICE = 'Fit on data that has them, or set unknown="other" or unknown="ignore".'
+_UNKNOWN_ADVICE = (
+    'Fit on data that has them, or set unknown="other" or unknown="ignore". To see them, compare the column '
+    "with the categories in the fitted recipe's state (state.json)."
+)
 _NULL_ADVICE = 'Impute before this step, or set missing="category" or missing="ignore".'
 
 
@@ -51,13 +54,7 @@ class _CategoryStep(Step):
 
     def checks(self, value: Any, kind: Kind, state: State, code: Any) -> list[Check]:
         return [
-            Check(
-                "unknown",
-                _is_unknown(value, code),
-                self.unknown == "error",
-                _UNKNOWN_ADVICE,
-                shows_values=True,
-            ),
+            Check("unknown", _is_unknown(value, code), self.unknown == "error", _UNKNOWN_ADVICE),
             Check("missing", value.isnull(), self.missing == "error", _NULL_ADVICE),
         ]
 
@@ -236,7 +233,7 @@ def _refuse(where: str, value: Any, unknown_error: bool, missing_error: bool) ->
     if value is None and missing_error:
         raise FeatureValueError(f"{where}: the value is missing. {_NULL_ADVICE}")
     if value is not None and unknown_error:
-        raise FeatureValueError(f"{where}: unknown category {value!r}. {_UNKNOWN_ADVICE}")
+        raise FeatureValueError(f"{where}: the category is unknown. {_UNKNOWN_ADVICE}")
 
 
 def _categories(summary: Summary) -> Sequence[tuple[Any, int]]:

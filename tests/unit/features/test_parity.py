@@ -234,12 +234,13 @@ def test_zones_dates_and_decimals(tmp_path: Path) -> None:
     [
         ({}, ColumnNotFoundError, ["the row has no x, s, b", "None"]),
         ({"x": "1", "s": "a", "b": True}, FeatureValueError, ["'x' takes float values, got str"]),
+        ({"x": 10**400, "s": "a", "b": True}, FeatureValueError, ["'x' takes float values, got int"]),
         ({"x": 1, "s": 2, "b": True}, FeatureValueError, ["'s' takes string values, got int"]),
         ({"x": 1, "s": "a", "b": 1}, FeatureValueError, ["'b' takes bool values, got int"]),
         (
             {"x": 1, "s": "c", "b": True},
             FeatureValueError,
-            ["step 2 (one_hot), column 's'", "'c'", 'unknown="other"'],
+            ["step 2 (one_hot), column 's'", "category is unknown", 'unknown="other"'],
         ),
         ({"x": 1, "s": None, "b": True}, FeatureValueError, ["step 2 (one_hot)", "missing", "Impute"]),
         ({"x": -1, "s": "a", "b": True}, FeatureValueError, ["step 1 (log1p), column 'x'", "x > -1"]),
@@ -272,3 +273,95 @@ def test_serving_imports_no_engine(fitted: FittedRecipe, tmp_path: Path) -> None
     loaded, result = json.loads(done.stdout or "[0, 0]")
     assert loaded == [], done.stderr
     assert result == fitted.transform_row(row)
+
+
+@pytest.fixture(scope="module")
+def every_kind(tmp_path_factory: pytest.TempPathFactory) -> tuple[FittedRecipe, dict[str, Any]]:
+    row = {
+        "b": True,
+        "i": 3,
+        "f": 0.5,
+        "s": "a",
+        "d": datetime.date(2024, 1, 6),
+        "t": datetime.datetime(2024, 1, 6, 7, tzinfo=datetime.UTC).replace(tzinfo=None),
+    }
+    source = write(pa.Table.from_pylist([row]), tmp_path_factory.mktemp("kinds") / "in.parquet")
+    steps = [
+        Passthrough(["b", "f", "s", "d", "t"], output="{column}_raw"),
+        Standard("i"),
+        DateParts(["d", "t"], parts=["week", "is_weekend"]),
+    ]
+    return Recipe("r", steps).fit(source), row
+
+
+@pytest.mark.parametrize("column", ["b", "i", "f", "s", "d", "t"])
+def test_every_way_to_say_missing(
+    every_kind: tuple[FittedRecipe, dict[str, Any]], column: str, tmp_path: Path
+) -> None:
+    import numpy as np
+    import pandas as pd  # type: ignore[import-untyped]
+
+    fitted, row = every_kind
+    table = pa.Table.from_pylist([row])
+    place = table.column_names.index(column)
+    source = write(table.set_column(place, column, pa.nulls(1, table[column].type)), tmp_path / "in.parquet")
+    fitted.transform(source, tmp_path / "out.parquet")
+    stored = read(tmp_path / "out.parquet")[0]
+    expected = {name: stored[name] for name in fitted.feature_names}
+    for missing in (None, pd.NaT, pd.NA, math.nan, np.nan, np.float32("nan"), np.datetime64("NaT")):
+        assert fitted.transform_row({**row, column: missing}) == expected, missing
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("i", 2**64),
+        ("i", -(2**63) - 1),
+        ("i", 1e300),
+        ("i", 10**400),
+        ("i", "secret"),
+        ("d", "secret"),
+        ("t", "secret"),
+        ("s", b"secret"),
+        ("f", [1.0, 2.0]),
+    ],
+)
+def test_a_value_that_is_refused_is_not_repeated(
+    every_kind: tuple[FittedRecipe, dict[str, Any]], column: str, value: Any
+) -> None:
+    fitted, row = every_kind
+    with pytest.raises(FeatureValueError, match=f"column '{column}' takes") as caught:
+        fitted.transform_row({**row, column: value})
+    assert "secret" not in str(caught.value)
+    assert caught.value.__suppress_context__
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda document: document.pop("operations"),
+        lambda document: document.pop("split"),
+        lambda document: document.pop("train_rows"),
+        lambda document: document.update(inputs=[1]),
+        lambda document: document.update(features=[]),
+        lambda document: document["operations"][0].update(step=99),
+        lambda document: document["operations"][0].update(step=0),
+        lambda document: document["operations"][0].update(kind="money"),
+        lambda document: document["operations"][0].update(column="other"),
+        lambda document: document["operations"][5].update(state={}),
+        lambda document: document["operations"][5].update(state=None),
+        lambda document: document["operations"].append(1),
+    ],
+)
+def test_a_state_that_is_not_well_formed(
+    every_kind: tuple[FittedRecipe, dict[str, Any]], change: Any
+) -> None:
+    from airflow_provider_mlbridge.exceptions import InvalidRecipeError
+    from airflow_provider_mlbridge.features.fitted import _checksum
+
+    document = json.loads(every_kind[0].to_json())
+    del document["checksum"]
+    change(document)
+    document["checksum"] = _checksum(document)
+    with pytest.raises(InvalidRecipeError, match="not well formed"):
+        FittedRecipe.from_json(json.dumps(document))
