@@ -14,9 +14,10 @@ an error or mislead:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -24,10 +25,13 @@ from airflow_provider_mlbridge.quality import sql
 from airflow_provider_mlbridge.quality.catalog import COLUMN_MAX_AGE
 from airflow_provider_mlbridge.quality.expectation import Expectation
 from airflow_provider_mlbridge.quality.footer_checks import age_outcome
+from airflow_provider_mlbridge.quality.instants import Instant
 from airflow_provider_mlbridge.quality.outcome import CannotCheckError, Outcome, between_outcome, map_outcome
 from airflow_provider_mlbridge.quality.regex import UntranslatableError, to_re2
 from airflow_provider_mlbridge.quality.table import Column, Table
-from airflow_provider_mlbridge.quality.values import as_datetime, in_utc, parse_bound, parse_instant
+from airflow_provider_mlbridge.quality.values import Bound, parse_bound, parse_instant
+
+_MOMENTS = ("date", "timestamp", "timestamptz")
 
 
 @dataclass(frozen=True)
@@ -129,11 +133,15 @@ def _between(expectation: Expectation, table: Table, _: datetime) -> Check:
         raise NotCompiledError
     conditions = []
     for name, sign, strict in (("min_value", ">", "strict_min"), ("max_value", "<", "strict_max")):
-        bound = parse_bound(expectation.kwargs.get(name), name)
+        bound = _bound(expectation, column, name)
         if bound is not None:
             operator = sign if expectation.kwargs.get(strict) else f"{sign}="
             conditions.append(f"{sql.operand(column, bound)} {operator} {sql.literal(column, bound)}")
     return _rows(expectation, table, sql.present(column), f"({' AND '.join(conditions)})", (column,))
+
+
+def _bound(expectation: Expectation, column: Column, name: str) -> Bound | None:
+    return parse_bound(expectation.kwargs.get(name), name, instants=column.family in _MOMENTS)
 
 
 def _in_set(expectation: Expectation, table: Table, _: datetime) -> Check:
@@ -152,7 +160,7 @@ def _member(column: Column, expectation: Expectation) -> str:
     if column.family == "float":
         operand = f"{column.alias}::DOUBLE"
     elif column.family in ("timestamp", "timestamptz"):
-        operand = sql.microseconds(column)
+        operand = sql.instant(column)
     return f"({operand} IN ({', '.join(literals)}))" if literals else "FALSE"
 
 
@@ -166,7 +174,7 @@ def _set_literals(column: Column, values: Iterable[Any]) -> list[str]:
         case "int":
             return [sql.number(int(value)) for value in values if _is_whole(value)]
         case "float":
-            return [sql.number(float(value)) for value in values if isinstance(value, int | float | Decimal)]
+            return [sql.double(double) for value in values if (double := _as_double(value)) is not None]
         case "bool":
             return [
                 str(value == 1).upper()
@@ -181,6 +189,17 @@ def _set_literals(column: Column, values: Iterable[Any]) -> list[str]:
                 if isinstance(moment, date) and (literal := _moment(column, moment)) is not None
             ]
     raise NotCompiledError
+
+
+def _as_double(value: Any) -> float | None:
+    """The number as a double; None for what is no number, or a finite one greater than any double."""
+    if not isinstance(value, int | float | Decimal):
+        return None
+    try:
+        double = float(value)
+    except OverflowError:
+        return None
+    return None if math.isinf(double) and value not in (math.inf, -math.inf) else double
 
 
 def _is_whole(value: Any) -> bool:
@@ -296,7 +315,7 @@ def _extreme(function: str) -> Callable[[Expectation, Table, datetime], Check]:
         if column.family not in ("int", "float", "decimal", "date", "timestamp", "timestamptz"):
             raise NotCompiledError
         for name in ("min_value", "max_value"):
-            bound = parse_bound(expectation.kwargs.get(name), name)
+            bound = _bound(expectation, column, name)
             if bound is not None:
                 sql.operand(column, bound)
                 sql.literal(column, bound)
@@ -309,17 +328,20 @@ def _extreme(function: str) -> Callable[[Expectation, Table, datetime], Check]:
 
 
 def _extreme_measure(column: Column, function: str) -> str:
-    if column.family in ("timestamp", "timestamptz"):
-        # As a number: a point in time with a zone would take another package to be read in Python.
-        return f"epoch_us({function}({sql.microseconds(column)}))"
+    # Points in time as numbers: Python's types have neither their years nor their nanoseconds.
+    if column.family == "date":
+        return f"({function}({column.alias}) - DATE '1970-01-01')"
+    if column.family in _MOMENTS:
+        unit = "ns" if sql.in_nanoseconds(column) else "us"
+        return f"epoch_{unit}({function}({column.alias}))"
     return f"{function}({column.alias}) FILTER (WHERE {sql.present(column)})"
 
 
 def _observed(column: Column, value: Any) -> Any:
-    if value is None or column.family not in ("timestamp", "timestamptz"):
+    if value is None or column.family not in ("date", "timestamp", "timestamptz"):
         return value
-    moment = datetime.fromtimestamp(value // 1_000_000, UTC).replace(microsecond=value % 1_000_000)
-    return moment if column.family == "timestamptz" else moment.replace(tzinfo=None)
+    unit = 86_400_000_000_000 if column.family == "date" else 1 if sql.in_nanoseconds(column) else 1000
+    return Instant(value * unit, column.family)
 
 
 def _total(function: str) -> Callable[[Expectation, Table, datetime], Check]:
@@ -339,15 +361,13 @@ def _total(function: str) -> Callable[[Expectation, Table, datetime], Check]:
 
 def _max_age(expectation: Expectation, table: Table, now: datetime) -> Check:
     column = _column(expectation, table)
-    if column.family not in ("date", "timestamp", "timestamptz"):
+    if column.family not in _MOMENTS:
         raise CannotCheckError(
             f"column {column.name!r} is {column.type_name}; an age needs a date or a timestamp"
         )
 
     def judge(values: Sequence[Any]) -> Outcome:
-        newest = _observed(column, values[0])
-        moment = None if newest is None else in_utc(as_datetime(newest))
-        return age_outcome("duckdb", moment, expectation.kwargs, now)
+        return age_outcome("duckdb", _observed(column, values[0]), expectation.kwargs, now)
 
     return Check(judge, (_extreme_measure(column, "max"),))
 

@@ -176,13 +176,11 @@ class _Runner:
 
         One that fails must not take the others with it, so the list is halved until it stands alone.
         """
-        import duckdb
-
         if not measures:
             return {}
         try:
             row = self._query(f"SELECT {', '.join(measures)} FROM {self._source}")[0]  # noqa: S608
-        except duckdb.Error as error:
+        except _errors() as error:
             if len(measures) == 1:
                 return {measures[0]: CannotCheckError(self._explain(error))}
             middle = len(measures) // 2
@@ -194,17 +192,13 @@ class _Runner:
         return dict(zip(measures, row, strict=True))
 
     def _measure_once(self, measures: Sequence[str]) -> dict[str, Any]:
-        import duckdb
-
         try:
             row = self._query(f"SELECT {', '.join(measures)} FROM {self._source}")[0]  # noqa: S608
-        except duckdb.Error as error:
+        except _errors() as error:
             return dict.fromkeys(measures, CannotCheckError(self._explain(error)))
         return dict(zip(measures, row, strict=True))
 
     def groupings(self, checks: Mapping[int, Check]) -> dict[int, Outcome]:
-        import duckdb
-
         counted: dict[Grouping, Sequence[Any]] = {}
         proven: list[frozenset[str]] = []
         outcomes: dict[int, Outcome] = {}
@@ -215,7 +209,7 @@ class _Runner:
             if grouping not in counted:
                 try:
                     counted[grouping] = self._count(grouping, implied=any(known < names for known in proven))
-                except duckdb.Error as error:
+                except _errors() as error:
                     outcomes[key] = not_checked("duckdb", self._explain(error))
                     continue
             considered, repeated = counted[grouping]
@@ -240,8 +234,6 @@ class _Runner:
         count = outcome.result.get("unexpected_count")
         if count is None:
             return outcome
-        import duckdb
-
         hidden = all(column.name not in unmasked for column in check.columns)
         sample: list[Any]
         if not count:
@@ -254,7 +246,7 @@ class _Runner:
         else:
             try:
                 rows = self._query(_sample_query(check, self._source))
-            except duckdb.Error:
+            except _errors():
                 # The verdict stands; what is shown beside it is not worth losing it.
                 return outcome
             sample = [_shown(check.columns, row, unmasked, check) for row in rows]
@@ -269,6 +261,13 @@ class _Runner:
         return f"DuckDB could not evaluate it: {message}"
 
 
+def _errors() -> tuple[type[Exception], ...]:
+    """What a query raises: DuckDB's errors, and Python's for text or values that it cannot hold."""
+    import duckdb
+
+    return (duckdb.Error, ArithmeticError, ValueError)
+
+
 def _judge(check: Check, values: Sequence[Any]) -> Outcome:
     for value in values:
         if isinstance(value, CannotCheckError):
@@ -277,6 +276,10 @@ def _judge(check: Check, values: Sequence[Any]) -> Outcome:
         return check.judge(values)
     except CannotCheckError as error:
         return not_checked("duckdb", error)
+    # Whatever it raises, this one expectation is not checked; the others go on.
+    except Exception as error:  # noqa: BLE001
+        # Its message might quote the value.
+        return not_checked("duckdb", f"what DuckDB found could not be judged ({type(error).__name__})")
 
 
 def _sample_query(check: Check, source: str) -> str:

@@ -6,9 +6,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Any, Literal, cast, get_args
 
 from airflow_provider_mlbridge.exceptions import InvalidExpectationError
+from airflow_provider_mlbridge.quality.arguments import plain
 from airflow_provider_mlbridge.quality.catalog import (
     COMPILED,
     EXPECTATION_TYPES,
@@ -85,7 +87,11 @@ def parse_expectation(item: object, where: str) -> Expectation:
     kwargs = document.get("kwargs") or {}
     if not isinstance(kwargs, Mapping):
         raise InvalidExpectationError(f"{where}: 'kwargs' must be a mapping, got {kwargs!r}")
-    kwargs = {str(key): value for key, value in kwargs.items() if key not in RUNTIME_KWARGS}
+    kwargs = {
+        str(key): plain(value, f"{where}: {key}")
+        for key, value in kwargs.items()
+        if key not in RUNTIME_KWARGS
+    }
     severity = document.get("severity") or "critical"
     severity = getattr(severity, "value", severity)
     if severity not in get_args(Severity):
@@ -139,7 +145,7 @@ def _check_kwargs(type_: str, kwargs: Mapping[str, Any], where: str) -> None:
     if type_ in COMPILED:
         try:
             _check_values(known, kwargs)
-        except InvalidExpectationError as error:
+        except (InvalidExpectationError, ArithmeticError) as error:
             raise InvalidExpectationError(f"{where}: {error}") from None
 
 
@@ -168,8 +174,13 @@ def _check_values(known: ExpectationType, kwargs: Mapping[str, Any]) -> None:
     whole = known.domain == "table" or "lengths" in known.name
     low, high = (parse_bound(kwargs.get(name), name) for name in ("min_value", "max_value"))
     for name, bound in (("min_value", low), ("max_value", high)):
-        if whole and bound is not None and (not isinstance(bound, int | float) or bound != int(bound)):
+        if whole and bound is not None and (not isinstance(bound, int | float) or bound % 1 != 0):
             raise InvalidExpectationError(f"{name} must be a whole number, got {kwargs[name]!r}")
+    if isinstance(low, date) != isinstance(high, date):
+        # '20240131' is a number or a date; beside a date it is one.
+        low, high = (
+            parse_bound(kwargs.get(name), name, instants=True) for name in ("min_value", "max_value")
+        )
     if known.domain == "column" and low is None and high is None:
         raise InvalidExpectationError("min_value and max_value cannot both be missing")
     if _greater(low, high):

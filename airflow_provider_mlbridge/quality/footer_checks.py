@@ -12,6 +12,7 @@ from typing import Any
 from airflow_provider_mlbridge.quality.catalog import COLUMN_TYPE, DATAMART_MAX_AGE
 from airflow_provider_mlbridge.quality.column_types import parse_type
 from airflow_provider_mlbridge.quality.expectation import Expectation
+from airflow_provider_mlbridge.quality.instants import Instant, nanoseconds
 from airflow_provider_mlbridge.quality.masking import mask
 from airflow_provider_mlbridge.quality.outcome import (
     SAMPLE_LIMIT,
@@ -21,7 +22,6 @@ from airflow_provider_mlbridge.quality.outcome import (
     with_sample,
 )
 from airflow_provider_mlbridge.quality.table import Table
-from airflow_provider_mlbridge.quality.values import in_utc
 
 
 def judge(expectation: Expectation, table: Table, now: datetime) -> Outcome | None:
@@ -134,19 +134,30 @@ def _nulls(expectation: Expectation, table: Table) -> int | None:
 
 
 def _datamart_age(expectation: Expectation, table: Table, now: datetime) -> Outcome:
-    return age_outcome(
-        "footer", in_utc(datetime.fromisoformat(table.snapshot.modified_at)), expectation.kwargs, now
+    newest = Instant(nanoseconds(datetime.fromisoformat(table.snapshot.modified_at)), "timestamptz")
+    return age_outcome("footer", newest, expectation.kwargs, now)
+
+
+def age_outcome(engine: Any, newest: Instant | None, kwargs: Any, now: datetime) -> Outcome:
+    """
+    Judge how old ``newest`` is; the observed value is the age in seconds.
+
+    What lies in the future fails: it would be young enough until then, whatever else stops coming.
+    """
+    if newest is None:
+        return Outcome(engine, False, {"observed_value": None, "details": "there is no value"})
+    age = newest.age_seconds(now)
+    details = f"newest {newest}, checked at {now.isoformat(timespec='seconds')}"
+    ahead = -age > _CLOCK_SECONDS[newest.kind]
+    if ahead:
+        details = f"the newest value lies in the future, which no age can be taken from: {details}"
+    return Outcome(
+        engine, not ahead and age <= kwargs["max_age_seconds"], {"observed_value": age, "details": details}
     )
 
 
-def age_outcome(engine: Any, newest: datetime | None, kwargs: Any, now: datetime) -> Outcome:
-    """Judge how old ``newest`` is; the observed value is the age in seconds."""
-    if newest is None:
-        return Outcome(engine, False, {"observed_value": None, "details": "there is no value"})
-    age = (now - newest).total_seconds()
-    details = f"newest {newest.isoformat()}, checked at {now.isoformat(timespec='seconds')}"
-    return Outcome(engine, age <= kwargs["max_age_seconds"], {"observed_value": age, "details": details})
-
+_CLOCK_SECONDS = {"date": 86_400, "timestamp": 300, "timestamptz": 300}
+"""How far ahead of now a value may be: clocks differ, and a day begins earlier elsewhere than in UTC."""
 
 _CHECKS: dict[str, Callable[[Expectation, Table, datetime], Outcome | None]] = {
     COLUMN_TYPE: _column_type,

@@ -103,7 +103,14 @@ def run(
             )
             outcomes |= dict.fromkeys(keys, not_checked("gx", reason))
             continue
-        frame = _frame(columns, paths)
+        try:
+            frame = _frame(columns, paths)
+        # A corrupt page, or values that pandas cannot hold: these are not checked; the others go on.
+        except Exception as error:  # noqa: BLE001
+            message = mask_message(f"{type(error).__name__}: {error}", (), table.by_name)
+            reason = f"the columns could not be read for Great Expectations: {message}"
+            outcomes |= dict.fromkeys(keys, not_checked("gx", reason))
+            continue
         outcomes |= _judge({key: expectations[key] for key in keys}, built, frame, table, unmasked)
     return outcomes
 

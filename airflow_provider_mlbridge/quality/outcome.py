@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any, Literal, cast
 
-from airflow_provider_mlbridge.quality.values import Bound, as_datetime, in_utc, json_value, parse_bound
+from airflow_provider_mlbridge.quality.instants import Instant
+from airflow_provider_mlbridge.quality.values import Bound, json_value, parse_bound
 
 Engine = Literal["footer", "duckdb", "gx"]
 SAMPLE_LIMIT = 20
@@ -108,28 +109,29 @@ def between_outcome(engine: Engine, observed: Any, kwargs: Mapping[str, Any]) ->
     """
     if observed is None or observed != observed:
         return Outcome(engine, False, {"observed_value": None})
-    low, high = (parse_bound(kwargs.get(name), name) for name in ("min_value", "max_value"))
+    instants = isinstance(observed, Instant)
+    low, high = (
+        parse_bound(kwargs.get(name), name, instants=instants) for name in ("min_value", "max_value")
+    )
     success = True
     for bound, strict, sign in ((low, kwargs.get("strict_min"), 1), (high, kwargs.get("strict_max"), -1)):
         if bound is not None:
             order = _compare(observed, bound) * sign
             success = success and (order > 0 if strict else order >= 0)
-    return Outcome(engine, success, {"observed_value": json_value(observed)})
+    return Outcome(engine, success, {"observed_value": str(observed) if instants else json_value(observed)})
 
 
 def _compare(value: Any, bound: Bound) -> int:
     """-1, 0 or 1; a date counts as its midnight, a bound without a zone as UTC where the value has one."""
-    if isinstance(value, date) != isinstance(bound, date):
+    if isinstance(value, Instant) != isinstance(bound, date):
         raise CannotCheckError(
-            f"the observed value is of type {type(value).__name__}, the bound is {bound!r}"
+            f"the observed value is {'a date' if isinstance(value, Instant) else 'a number'}, the bound is "
+            f"{bound!r}"
         )
-    if isinstance(value, date) and isinstance(bound, date):
-        if isinstance(value, datetime) and value.tzinfo is not None:
-            value, bound = in_utc(value), in_utc(bound)
-        else:
-            value, bound = as_datetime(value), as_datetime(bound)
-            if bound.tzinfo is not None:
-                raise CannotCheckError(ZONE_MISMATCH.format(bound=bound.isoformat()))
+    if isinstance(value, Instant) and isinstance(bound, date):
+        if value.kind != "timestamptz" and isinstance(bound, datetime) and bound.tzinfo is not None:
+            raise CannotCheckError(ZONE_MISMATCH.format(bound=bound.isoformat()))
+        return value.order(bound)
     low = cast(Any, bound)
     return int(value > low) - int(value < low)
 

@@ -30,10 +30,15 @@ def write_report(report: QualityReport, report_uri: str, *, s3_client: S3Client 
     store = open_store(prefix, s3_client=s3_client)
     document = json.dumps(report.to_gx_json(), allow_nan=False, ensure_ascii=False, indent=1)
     page = to_html(report)
-    store.put(prefix + HTML_NAME, page.encode(), content_type="text/html; charset=utf-8")
+    store.put(prefix + HTML_NAME, _bytes(page), content_type="text/html; charset=utf-8")
     # Last, so that whoever finds the full result finds its page too.
-    store.put(prefix + JSON_NAME, document.encode(), content_type="application/json")
+    store.put(prefix + JSON_NAME, _bytes(document), content_type="application/json")
     return prefix + JSON_NAME
+
+
+def _bytes(text: str) -> bytes:
+    # Half of a surrogate pair, as an argument may hold it, has no form in UTF-8; in JSON it keeps its escape.
+    return text.encode(errors="backslashreplace")
 
 
 _STYLE = """

@@ -3,16 +3,16 @@
 
 from __future__ import annotations
 
+import math
 from datetime import date, datetime
 from pathlib import Path
 
+from airflow_provider_mlbridge.quality.instants import nanoseconds
 from airflow_provider_mlbridge.quality.outcome import ZONE_MISMATCH, CannotCheckError
 from airflow_provider_mlbridge.quality.table import Column
 from airflow_provider_mlbridge.quality.values import Bound, as_datetime, in_utc
 
 _HUGEINT = 2**127
-_NANOSECOND_YEARS = range(1678, 2262)
-"""Years that a timestamp in nanoseconds can hold."""
 
 
 def text(value: str) -> str:
@@ -25,7 +25,16 @@ def number(value: float) -> str:
     """A number literal: exact for integers, a double otherwise."""
     if isinstance(value, int) and -_HUGEINT <= value < _HUGEINT:
         return f"({value})"
-    return f"'{float(value)!r}'::DOUBLE"
+    return double(value)
+
+
+def double(value: float) -> str:
+    """The literal of a double; a number beyond all of them is infinite."""
+    try:
+        nearest = float(value)
+    except OverflowError:
+        nearest = math.inf if value > 0 else -math.inf
+    return f"'{nearest!r}'::DOUBLE"
 
 
 def path(file: Path) -> str:
@@ -47,11 +56,14 @@ def key(column: Column) -> str:
     )
 
 
-def microseconds(column: Column) -> str:
-    """A timestamp column in microseconds: DuckDB compares those in nanoseconds with a zone to nothing."""
-    if "[ns" not in column.type_name:
-        return column.alias
-    return f"{column.alias}::{'TIMESTAMP' if column.family == 'timestamp' else 'TIMESTAMPTZ'}"
+def in_nanoseconds(column: Column) -> bool:
+    """Whether a column holds nanoseconds, which no literal of DuckDB is compared with as they are."""
+    return "[ns" in column.type_name
+
+
+def instant(column: Column) -> str:
+    """A timestamp column in the form in which it is compared; those in nanoseconds as their number."""
+    return f"epoch_ns({column.alias})" if in_nanoseconds(column) else column.alias
 
 
 def operand(column: Column, bound: Bound) -> str:
@@ -68,10 +80,7 @@ def operand(column: Column, bound: Bound) -> str:
         if column.family == "int":
             return column.alias
     elif column.family in ("timestamp", "timestamptz"):
-        # Nanoseconds end in 2262; a bound beyond, such as 9999-12-31, is compared in microseconds.
-        if column.family == "timestamp" and bound.year in _NANOSECOND_YEARS:
-            return column.alias
-        return microseconds(column)
+        return instant(column)
     elif column.family == "date":
         return f"{column.alias}::TIMESTAMP" if isinstance(bound, datetime) else column.alias
     raise CannotCheckError(
@@ -88,11 +97,13 @@ def literal(column: Column, bound: Bound) -> str:
     :raises CannotCheckError: for a bound with a time zone on a column without.
     """
     if not isinstance(bound, date):
-        return number(float(bound) if column.family in ("float", "decimal") else bound)
-    if column.family == "timestamptz":
+        return double(bound) if column.family in ("float", "decimal") else number(bound)
+    if column.family == "timestamptz" and not in_nanoseconds(column):
         return f"TIMESTAMPTZ '{in_utc(bound).replace(tzinfo=None).isoformat(sep=' ')}+00'"
-    if isinstance(bound, datetime) and bound.tzinfo is not None:
+    if column.family != "timestamptz" and isinstance(bound, datetime) and bound.tzinfo is not None:
         raise CannotCheckError(ZONE_MISMATCH.format(bound=bound.isoformat()))
+    if in_nanoseconds(column):
+        return number(nanoseconds(bound))
     if column.family == "date" and not isinstance(bound, datetime):
         return f"DATE '{bound.isoformat()}'"
     return f"TIMESTAMP '{as_datetime(bound).isoformat(sep=' ')}'"

@@ -69,7 +69,8 @@ def validate(
     :param min_rows: the least number of rows.
     :param max_age: the greatest age of the newest object of the datamart (a timedelta, or seconds), or
         ``{"column": ..., "max_age": ...}`` for that of the greatest value of a date or timestamp column; a
-        date counts from its midnight, a timestamp without zone is UTC.
+        date counts from its midnight, a timestamp without zone is UTC. A newest value that is more than five
+        minutes (for dates: a day) ahead of now fails.
     :param suite: a suite of Great Expectations: a mapping, or path or URI of its JSON.
     :param fail_on: ``error``: failures of severity critical count; ``warn``: those of severity warning as
         well; ``never``: none. What could not be evaluated always counts.
@@ -93,7 +94,7 @@ def validate(
     moment = _check_now(now)
     if engine != "duckdb":
         raise ConfigurationError(f"engine must be 'duckdb', got {engine!r}")
-    if threads is not None and (not isinstance(threads, int) or threads < 1):
+    if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
         raise ConfigurationError(f"threads must be a number from 1, got {threads!r}")
     if isinstance(unmasked_columns, str):
         raise ConfigurationError(f"unmasked_columns must be a list of names, got {unmasked_columns!r}")
@@ -159,6 +160,10 @@ class _Plan:
                 self._place(position, expectation, table, now)
             except CannotCheckError as error:
                 self.outcomes[position] = not_checked("footer", error)
+            # Whatever it raises, this one expectation is not checked; the others go on.
+            except Exception as error:  # noqa: BLE001
+                reason = f"it could not be prepared for this column: {type(error).__name__}: {error}"
+                self.outcomes[position] = not_checked("footer", reason)
 
     def _place(self, position: int, expectation: Expectation, table: Table, now: datetime) -> None:
         if expectation.type not in footer_checks.ANSWERS_MISSING_COLUMN:

@@ -14,12 +14,14 @@ from airflow_provider_mlbridge.exceptions import InvalidExpectationError
 Bound = int | float | date | datetime
 
 
-def parse_bound(value: object, name: str) -> Bound | None:
+def parse_bound(value: object, name: str, *, instants: bool = False) -> Bound | None:
     """
     One bound of a range: a number, a date or a point in time, the last two also as ISO 8601 text.
 
-    Text that reads as a number is one, as in Great Expectations.
+    Text that reads as a number is one, as in Great Expectations, unless dates come first.
 
+    :param instants: whether text that reads as a date is one, as it is beside a date or timestamp column:
+        ``"20240131"`` is a day there.
     :raises InvalidExpectationError: for anything else.
     """
     if value is None or isinstance(value, date):
@@ -27,13 +29,15 @@ def parse_bound(value: object, name: str) -> Bound | None:
     if isinstance(value, bool):
         return int(value)
     if isinstance(value, Decimal):
-        value = float(value)
+        value = int(value) if value.is_finite() and value % 1 == 0 else float(value)
     if isinstance(value, int | float):
-        if math.isnan(value):
+        if value != value:
             raise InvalidExpectationError(f"{name} is NaN, which is neither above nor below anything")
         return value
     if isinstance(value, str):
-        parsed = _parse_text(value.strip())
+        text = value.strip()
+        instant = parse_instant(text) if instants else None
+        parsed = _parse_text(text) if instant is None else instant
         if parsed is not None:
             return parsed
     raise InvalidExpectationError(
@@ -43,6 +47,11 @@ def parse_bound(value: object, name: str) -> Bound | None:
 
 
 def _parse_text(text: str) -> Bound | None:
+    try:
+        # A double would not tell 9007199254740993 from its neighbour.
+        return int(text)
+    except ValueError:
+        pass
     try:
         number = float(text)
     except ValueError:
