@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, get_args
 
 from airflow_provider_mlbridge.exceptions import InvalidExpectationError
@@ -41,7 +41,9 @@ _INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "ui
 _EXACT = {
     **{name: name for name in (*_INTEGERS, "float16", "float32", "float64", "date32", "date64")},
     "tinyint": "int8",
+    "int2": "int16",
     "smallint": "int16",
+    "int4": "int32",
     "bigint": "int64",
     "long": "int64",
     "utinyint": "uint8",
@@ -50,8 +52,15 @@ _EXACT = {
     "ubigint": "uint64",
     "halffloat": "float16",
     "real": "float32",
+    "float4": "float32",
     "double": "float64",
+    "double precision": "float64",
+    "float8": "float64",
 }
+"""``int8`` is pyarrow's, of eight bits, not PostgreSQL's of eight bytes."""
+
+# Parquet has neither seconds nor dates in milliseconds: what is written as one is read as the other.
+_READ_AS = {"timestamp[s": "timestamp[ms", "time32[s": "time32[ms", "date64": "date32"}
 
 _FAMILIES: dict[str, frozenset[Family]] = {
     "int": frozenset({"int"}),
@@ -63,6 +72,9 @@ _FAMILIES: dict[str, frozenset[Family]] = {
     "boolean": frozenset({"bool"}),
     "string": frozenset({"string"}),
     "str": frozenset({"string"}),
+    "char": frozenset({"string"}),
+    "character": frozenset({"string"}),
+    "character varying": frozenset({"string"}),
     "varchar": frozenset({"string"}),
     "text": frozenset({"string"}),
     "utf8": frozenset({"string"}),
@@ -72,12 +84,16 @@ _FAMILIES: dict[str, frozenset[Family]] = {
     "datetime": frozenset({"timestamp", "timestamptz"}),
     "datetime64": frozenset({"timestamp"}),
     "timestamptz": frozenset({"timestamptz"}),
+    "timestamp with time zone": frozenset({"timestamptz"}),
+    "timestamp without time zone": frozenset({"timestamp"}),
     "time": frozenset({"time"}),
     "duration": frozenset({"duration"}),
     "timedelta64": frozenset({"duration"}),
     "binary": frozenset({"binary"}),
     "bytes": frozenset({"binary"}),
     "blob": frozenset({"binary"}),
+    "bytea": frozenset({"binary"}),
+    "varbinary": frozenset({"binary"}),
     "null": frozenset({"null"}),
     "list": frozenset({"list"}),
     "struct": frozenset({"struct"}),
@@ -88,9 +104,14 @@ _FAMILIES: dict[str, frozenset[Family]] = {
 
 _TIMESTAMP = re.compile(r"(?:timestamp|datetime64)\[(s|ms|us|ns)(?:, ?(?:tz=)?([^\]]+))?\]$")
 _DECIMAL = re.compile(r"(?:decimal|decimal32|decimal64|decimal128|decimal256|numeric)\((\d+), ?(-?\d+)\)$")
-_PARAMETRIC = re.compile(
-    r"(?:list|large_list|fixed_size_list|struct|map|dictionary|fixed_size_binary)[<\[]|time"
+_LENGTH = re.compile(r"(char|character|character varying|varchar|varbinary) ?\(\d+\)$")
+_UNIT = re.compile(r"(?:time32\[(?:s|ms)|time64\[(?:us|ns)|duration\[(?:s|ms|us|ns))\]$")
+_NESTED = re.compile(
+    r"(?:(?:large_)?list(?:_view)?|struct|map)<.+>$|fixed_size_list<.+>\[\d+\]$|fixed_size_binary\[\d+\]$"
 )
+_DICTIONARY = re.compile(r"dictionary<values=(.+), indices=\w+, ordered=[01]>$")
+_ITEM = re.compile(r"list(_view)?<[^:<>\[\]]*: ")
+_LONG = re.compile(r"\b(double|float|halffloat|large_string|string_view)\b")
 
 
 @dataclass(frozen=True)
@@ -110,7 +131,7 @@ class TypeRule:
     def matches(self, type_name: str, family: Family) -> bool:
         """Whether a column of this type is meant."""
         if self.exact is not None:
-            return type_name in self.exact
+            return _canonical(type_name) in self.exact
         return self.families is not None and family in self.families
 
 
@@ -123,20 +144,26 @@ def parse_type(name: object) -> TypeRule:
     if not isinstance(name, str) or not name.strip():
         raise InvalidExpectationError(f"a column type must be a name such as 'int64', got {name!r}")
     text = name.strip()
-    key = text.lower()
+    key = " ".join(text.lower().split())
+    if match := _LENGTH.match(key):
+        # Parquet keeps no lengths.
+        key = match[1]
     if key in _EXACT:
-        return TypeRule(name, exact=frozenset({_EXACT[key]}))
+        return _exactly(name, _EXACT[key])
     if key in _FAMILIES:
         return TypeRule(name, families=_FAMILIES[key])
     if match := _TIMESTAMP.match(text):
         unit, zone = match.groups()
-        return TypeRule(name, exact=frozenset({f"timestamp[{unit}{f', tz={zone}' if zone else ''}]"}))
+        return _exactly(name, f"timestamp[{unit}{f', tz={zone}' if zone else ''}]")
     if match := _DECIMAL.match(key):
         precision, scale = match.groups()
         widths = ("32", "64", "128", "256")
         return TypeRule(name, exact=frozenset(f"decimal{width}({precision}, {scale})" for width in widths))
-    if _PARAMETRIC.match(text):
-        return TypeRule(name, exact=frozenset({text}))
+    if match := _DICTIONARY.match(text):
+        # Dictionary-encoded columns count as their values.
+        return replace(parse_type(match[1]), name=name)
+    if _UNIT.match(text) or _NESTED.match(text):
+        return _exactly(name, text)
     known = sorted({*_EXACT, *_FAMILIES})
     close = difflib.get_close_matches(key, known, n=3)
     hint = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
@@ -144,6 +171,24 @@ def parse_type(name: object) -> TypeRule:
         f"{name!r} is not a column type.{hint} Known are {', '.join(known)}, timestamp[unit] and "
         f"timestamp[unit, tz=zone], decimal(precision, scale), and nested types as pyarrow prints them."
     )
+
+
+def _exactly(name: str, type_name: str) -> TypeRule:
+    names = {_canonical(type_name)}
+    names |= {
+        type_name.replace(written, read, 1)
+        for written, read in _READ_AS.items()
+        if re.match(rf"{re.escape(written)}(?!\w)", type_name)
+    }
+    return TypeRule(name, exact=frozenset(names))
+
+
+def _canonical(type_name: str) -> str:
+    """A nested type without the name of list items, which each writer chooses, and without nullability."""
+    if "<" not in type_name:
+        return type_name
+    text = _ITEM.sub(lambda match: f"list{match[1] or ''}<", type_name.replace(" not null", ""))
+    return _LONG.sub(lambda match: _DISPLAY[match[1]], text)
 
 
 def describe_type(data_type: pa.DataType) -> tuple[str, Family]:

@@ -201,7 +201,49 @@ def test_a_wrong_shorthand_is_refused(argument: str, value: Any, words: str) -> 
         ("decimal(9,2)", "decimal128(9, 2)", "decimal", True),
         ("decimal(9, 3)", "decimal128(9, 2)", "decimal", False),
         ("list<element: int64>", "list<element: int64>", "list", True),
+        ("list<element: int64>", "list<item: int64 not null>", "list", True),
+        ("list<int64>", "list<item: int64>", "list", True),
+        ("list<item: list<item: float64>>", "list<element: list<element: double>>", "list", True),
+        ("list<item: int64>", "list<item: int32>", "list", False),
+        ("struct<a: int64>", "struct<b: int64>", "struct", False),
+        ("list<struct<a: int64>>", "list<item: struct<a: int64>>", "list", True),
+        ("fixed_size_list<item: float>[3]", "fixed_size_list<element: float>[3]", "list", True),
+        ("dictionary<values=string, indices=int32, ordered=0>", "string", "string", True),
+        ("time64[us]", "time64[us]", "time", True),
+        ("time64[us]", "time32[ms]", "time", False),
+        ("duration[s]", "duration[s]", "duration", True),
+        ("timestamp[s]", "timestamp[ms]", "timestamp", True),
+        ("timestamp[s, tz=UTC]", "timestamp[ms, tz=UTC]", "timestamptz", True),
+        ("timestamp[ms]", "timestamp[s]", "timestamp", False),
+        ("date64", "date32", "date", True),
+        ("date32", "date64", "date", False),
+        ("int2", "int16", "int", True),
+        ("INT4", "int32", "int", True),
+        ("int8", "int64", "int", False),
+        ("float8", "float64", "float", True),
+        ("double  precision", "float64", "float", True),
+        ("varchar(10)", "string", "string", True),
+        ("character varying(10)", "string", "string", True),
+        ("char(2)", "string", "string", True),
+        ("bytea", "binary", "binary", True),
+        ("Timestamp with time zone", "timestamp[us, tz=UTC]", "timestamptz", True),
+        ("timestamp with time zone", "timestamp[us]", "timestamp", False),
+        ("timestamp without time zone", "timestamp[us]", "timestamp", True),
+        ("timestamp without time zone", "timestamp[us, tz=UTC]", "timestamptz", False),
     ],
 )
 def test_type_names(name: str, type_name: str, family: Any, matches: bool) -> None:
     assert parse_type(name).matches(type_name, family) is matches
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("timestampz", "'timestamptz'"), ("timestamp_ntz", "'timestamptz'"), ("time stamp", "'timestamp'"),
+        ("timestamp(6)", "'timestamp'"), ("times", "'time'"), ("time64", "'time'"), ("list<int64", ""),
+        ("varchar()", "'varchar'"), ("list[", "'list'"), ("int96", "'int16'"),
+    ],
+)  # fmt: skip
+def test_a_type_name_of_no_meaning_is_refused(name: str, near: str) -> None:
+    with pytest.raises(InvalidExpectationError, match=rf"is not a column type\..*{near}"):
+        parse_type(name)
