@@ -3,13 +3,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any, cast
 
 from airflow.sdk import BaseHook
 
-from airflow_provider_mlbridge.exceptions import ConfigurationError, MLBridgeError
-from airflow_provider_mlbridge.hooks._fields import number_of
+from airflow_provider_mlbridge.exceptions import ConfigurationError
+from airflow_provider_mlbridge.hooks._shared import number_of, try_backend
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
@@ -101,15 +100,6 @@ class MLBridgeAPIHook(BaseHook):
         """Reach the service with the connection's credentials."""
         from airflow_provider_mlbridge.training.backends.api import APIBackend
 
-        async def check() -> None:
-            backend = APIBackend(self.get_conn())
-            try:
-                await backend.status([])
-            finally:
-                await backend.close()
-
-        try:
-            asyncio.run(check())
-        except MLBridgeError as error:
-            return False, str(error)
-        return True, "The service answered and accepted the credentials."
+        return try_backend(
+            lambda: APIBackend(self.get_conn()), "The service answered and accepted the credentials."
+        )

@@ -3,15 +3,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseHook
 
-from airflow_provider_mlbridge.exceptions import ConfigurationError, MLBridgeError
-from airflow_provider_mlbridge.hooks._fields import number_of
+from airflow_provider_mlbridge.exceptions import ConfigurationError
+from airflow_provider_mlbridge.hooks._shared import number_of, try_backend
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
@@ -104,19 +103,10 @@ class MLBridgeSSHHook(BaseHook):
 
     def test_connection(self) -> tuple[bool, str]:
         """Log in, verify the host key and find a shell."""
-
-        async def check() -> None:
-            backend = ssh_backend(self.get_connection(self.mlbridge_ssh_conn_id))
-            try:
-                await backend.status([])
-            finally:
-                await backend.close()
-
-        try:
-            asyncio.run(check())
-        except MLBridgeError as error:
-            return False, str(error)
-        return True, "Logged in; the host key is the expected one."
+        return try_backend(
+            lambda: ssh_backend(self.get_connection(self.mlbridge_ssh_conn_id)),
+            "Logged in; the host key is the expected one.",
+        )
 
 
 def _truth(extra: dict[str, Any], field: str) -> bool:
