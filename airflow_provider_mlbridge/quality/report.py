@@ -44,18 +44,19 @@ def _bytes(text: str) -> bytes:
 _STYLE = """
 :root{color-scheme:light dark;--ok:#1a7f37;--bad:#c62828;--warn:#b26a00;--line:#8884}
 *{box-sizing:border-box}
-body{font:15px/1.45 system-ui,sans-serif;margin:0 auto;padding:1rem;max-width:75rem;overflow-wrap:anywhere}
+body{font:15px/1.45 system-ui,sans-serif;margin:0 auto;padding:1rem;max-width:84rem;overflow-wrap:break-word}
 h1{font-size:1.25rem;margin:.2rem 0}
 .verdict{display:inline-block;padding:.15rem .6rem;border-radius:.3rem;color:#fff;font-weight:600}
 .ok{background:var(--ok)}.bad{background:var(--bad)}.warn{background:var(--warn)}
-dl{display:grid;grid-template-columns:max-content 1fr;gap:.15rem 1rem;margin:1rem 0}
+dl{display:grid;grid-template-columns:max-content 1fr;gap:.15rem 1rem;margin:1rem 0;overflow-wrap:anywhere}
 dt{opacity:.7}dd{margin:0}
 table{border-collapse:collapse;width:100%}
 th,td{text-align:left;vertical-align:top;padding:.4rem .5rem;border-bottom:1px solid var(--line)}
-code{font-size:.9em}
+code{font-size:.9em}td:nth-child(1),td:nth-child(5){white-space:nowrap}
 @media(max-width:45rem){
 thead{display:none}tr{display:block;padding:.5rem 0;border-bottom:2px solid var(--line)}
-td{display:grid;grid-template-columns:6.5rem 1fr;border:0;padding:.15rem 0}
+td{display:grid;grid-template-columns:6.5rem minmax(0,1fr);border:0;padding:.15rem 0;overflow-wrap:anywhere}
+.verdict{justify-self:start}
 td::before{content:attr(data-name);opacity:.7}}
 """
 

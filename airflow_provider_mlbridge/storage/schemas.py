@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 def common_schema(snapshot: Snapshot, footers: Sequence[Footer]) -> pa.Schema:
     """
-    The Arrow schema that all files share; metadata and nullability may differ.
+    The Arrow schema that all files share.
+
+    Metadata, nullability and what is only a matter of memory layout (dictionaries, large strings) may differ:
+    Parquet stores the same values either way.
 
     :raises InvalidParquetError: when a file has no columns or the same name twice, or when the files disagree
         on names, types or order, which would let an engine convert values silently.
@@ -24,9 +27,9 @@ def common_schema(snapshot: Snapshot, footers: Sequence[Footer]) -> pa.Schema:
     first = footers[0]
     for footer in footers:
         _check_names(snapshot, footer)
-    expected = {field.name: field.type for field in first.schema}
+    expected = {field.name: _stored(field.type) for field in first.schema}
     for footer in footers[1:]:
-        found = {field.name: field.type for field in footer.schema}
+        found = {field.name: _stored(field.type) for field in footer.schema}
         if list(found.items()) == list(expected.items()):
             continue
         differences = [f"{name!r} is missing" for name in expected if name not in found]
@@ -45,6 +48,19 @@ def common_schema(snapshot: Snapshot, footers: Sequence[Footer]) -> pa.Schema:
             f"{footer.file.path} {shown}{more}. Let its producer write all files with one schema."
         )
     return first.schema
+
+
+def _stored(kind: pa.DataType) -> pa.DataType:
+    """The type without what is only Arrow's layout in memory."""
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(kind):
+        return _stored(kind.value_type)
+    if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        return pa.string()
+    if pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind):
+        return pa.binary()
+    return kind
 
 
 def _check_names(snapshot: Snapshot, footer: Footer) -> None:
