@@ -9,6 +9,9 @@ from typing import Any
 
 from airflow_provider_mlbridge.exceptions import InvalidRecipeError
 
+INTEGER_LOW, INTEGER_HIGH = -(2**63), 2**63 - 1
+"""The integers that a literal can be."""
+
 
 def shown(values: Iterable[object]) -> str:
     """Up to ten values for a message, then how many more there are."""
@@ -85,6 +88,9 @@ def scalars(what: str, name: str, value: object) -> tuple[Any, ...]:
             f"{what}: {name}={list(value)!r} must be strings, or integers, or booleans, not a mixture. "
             f"(YAML reads yes, no, on and off as booleans: quote them.)"
         )
+    if kinds == {int}:
+        for item in value:
+            integer(what, name, item, low=INTEGER_LOW, high=INTEGER_HIGH)
     if len(set(value)) != len(value):
         raise InvalidRecipeError(f"{what}: {name}={list(value)!r} has a value twice")
     return tuple(value)

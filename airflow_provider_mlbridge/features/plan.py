@@ -72,11 +72,13 @@ class Feature:
     :param name: its name.
     :param kind: its kind.
     :param discrete: whether its values are codes, worth counting the different ones.
+    :param flag: whether it is 0 or 1 and never missing.
     """
 
     name: str
     kind: Kind
     discrete: bool
+    flag: bool = False
 
 
 @dataclass(frozen=True)
@@ -176,7 +178,7 @@ def features_of(
         if not step.REPLACES:
             features.pop(operation.column, None)
         for name, kind in produced:
-            features[name] = Feature(name, kind, step.DISCRETE or name != operation.stem)
+            features[name] = Feature(name, kind, step.DISCRETE or name != operation.stem, flag=step.FLAGS)
     roles = [name for name in (*recipe.keys, recipe.label) if name is not None]
     for name in roles:
         if name.lower() == SPLIT_COLUMN:

@@ -138,12 +138,9 @@ class Recipe:
 
     def to_yaml(self) -> str:
         """The recipe as YAML; :meth:`from_yaml` of it is an equal recipe."""
-        import yaml
+        from airflow_provider_mlbridge.features.recipe_yaml import dump_yaml
 
-        dumped: str = yaml.safe_dump(
-            self.to_dict(), sort_keys=False, allow_unicode=True, default_flow_style=None, width=100
-        )
-        return dumped
+        return dump_yaml(self.to_dict())
 
     @classmethod
     def from_yaml(cls, source: str | Path) -> Recipe:

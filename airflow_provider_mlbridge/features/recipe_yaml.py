@@ -12,6 +12,32 @@ from airflow_provider_mlbridge.exceptions import InvalidRecipeError
 _FLOAT = re.compile(r"^[-+]?(?:\d+\.\d*|\.\d+|\d+)[eE][-+]?\d+$")
 
 
+_FLOAT_STARTS = list("-+.0123456789")
+
+
+def dump_yaml(document: Any) -> str:
+    """YAML of plain Python objects; :func:`load_yaml` of it is equal to them."""
+    import yaml
+
+    class Dumper(yaml.SafeDumper):
+        pass
+
+    def text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+        # Other styles fold line breaks, and YAML has more of those than "\n". Double quotes escape them.
+        plain = all(" " <= sign <= "~" or sign.isalnum() for sign in value)
+        return dumper.represent_scalar(
+            yaml.resolver.BaseResolver.DEFAULT_SCALAR_TAG, value, style=None if plain else '"'
+        )
+
+    Dumper.add_representer(str, text)
+    # What the loader would take for a number is quoted.
+    Dumper.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, _FLOAT_STARTS)
+    dumped: str = yaml.dump(
+        document, Dumper=Dumper, sort_keys=False, allow_unicode=True, default_flow_style=None, width=100
+    )
+    return dumped
+
+
 def load_yaml(text: str) -> Any:
     """
     Plain Python objects of one YAML document; nothing else is ever constructed.
@@ -36,7 +62,7 @@ def load_yaml(text: str) -> Any:
         return loader.construct_mapping(node, deep=True)
 
     Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, mapping)
-    Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+.0123456789"))
+    Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, _FLOAT_STARTS)
     try:
         return yaml.load(text, Loader=Loader)  # noqa: S506 - a SafeLoader
     except yaml.YAMLError as error:

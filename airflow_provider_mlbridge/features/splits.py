@@ -206,7 +206,13 @@ class TimeSplit(Split):
                     f"split by time: {share:g} of the {known} rows with a time in {self.column!r} is none"
                 )
             ordered = table.filter(time.notnull()).select(time=time).order_by("time")
-            state[name] = query(ordered.limit(1, offset=rank - 1))[0]["time"].isoformat()
+            boundary = query(ordered.limit(1, offset=rank - 1))[0]["time"]
+            if not isinstance(boundary, datetime):
+                raise FitError(
+                    f"split by time: the time in {self.column!r} at {share:g} of the rows is beyond the year "
+                    f"9999. Clean the datamart, or give a cutoff."
+                )
+            state[name] = boundary.isoformat()
         if not self.validation:
             del state["validation_until"]
         return state

@@ -45,17 +45,22 @@ class Request:
     needs: Needs
 
 
-def summarise(query: Query, table: Any, requests: Sequence[Request], rows: int) -> list[Summary]:
+def summarise(
+    query: Query, table: Any, requests: Sequence[Request], rows: int, *, lenient: bool = False
+) -> list[Summary]:
     """
     Answer all requests over one table.
 
     One pass gives counts, extremes and quantiles of all columns together, a second one the moments of all.
     Each column whose categories are wanted is grouped in a query of its own, which reads that column only.
+
+    :param lenient: leave mean and standard deviation out where the range is too large for them.
+    :raises FitError: when it is, otherwise.
     """
     summaries = _first_pass(query, table, requests, rows)
     wanted = [index for index, request in enumerate(requests) if request.needs.moments]
     for index, (mean, std) in _moments(
-        query, table, {index: (requests[index], summaries[index]) for index in wanted}
+        query, table, {index: (requests[index], summaries[index]) for index in wanted}, lenient=lenient
     ).items():
         summaries[index] = replace(summaries[index], mean=mean, std=std)
     for index, request in enumerate(requests):
@@ -109,8 +114,11 @@ class _Scale:
     @classmethod
     def of(cls, summary: Summary) -> _Scale:
         low, high = float(summary.minimum), float(summary.maximum)
-        if not math.isfinite(high - low):
-            raise FitError(f"{summary.where}: the range from {low} to {high} is too large for a float")
+        if _range_overflows(summary):
+            raise FitError(
+                f"{summary.where}: the range of the values is too large for a float. Bound them with a clip "
+                f"step before this one."
+            )
         centre = low / 2 + high / 2
         exponent = math.frexp(max(high - centre, centre - low))[1]
         return cls(
@@ -118,8 +126,12 @@ class _Scale:
         )
 
 
+def _range_overflows(summary: Summary) -> bool:
+    return not math.isfinite(float(summary.maximum) - float(summary.minimum))
+
+
 def _moments(
-    query: Query, table: Any, wanted: Mapping[int, tuple[Request, Summary]]
+    query: Query, table: Any, wanted: Mapping[int, tuple[Request, Summary]], *, lenient: bool
 ) -> dict[int, tuple[float | None, float | None]]:
     """
     Mean and standard deviation by index.
@@ -132,7 +144,7 @@ def _moments(
     results: dict[int, tuple[float | None, float | None]] = {}
     scales: dict[int, _Scale] = {}
     for index, (_, summary) in wanted.items():
-        if not summary.count or summary.infinite:
+        if not summary.count or summary.infinite or (lenient and _range_overflows(summary)):
             results[index] = (None, None)
         elif summary.minimum == summary.maximum:
             results[index] = (float(summary.minimum), 0.0)

@@ -126,6 +126,9 @@ class Step:
     DISCRETE: ClassVar[bool] = False
     """Whether the outputs are codes, whose different values are worth counting."""
 
+    FLAGS: ClassVar[bool] = False
+    """Whether all outputs are 0 or 1 and never missing."""
+
     columns: Any
     output: str | None = field(default=None, kw_only=True)
 
@@ -228,6 +231,8 @@ def literal(value: Any) -> Any:
 
     if isinstance(value, float):
         return ibis.literal(repr(value)).cast("float64")
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 2**63:
+        return ibis.literal(value, "uint64")
     return ibis.literal(value)
 
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -79,6 +80,7 @@ class OneHot(_CategoryStep):
 
     TYPE: ClassVar[str] = "one_hot"
     REPLACES: ClassVar[bool] = False
+    FLAGS: ClassVar[bool] = True
 
     min_frequency: float | int | None = None
     max_categories: int | None = None
@@ -239,6 +241,14 @@ def _refuse(where: str, value: Any, unknown_error: bool, missing_error: bool) ->
 def _categories(summary: Summary) -> Sequence[tuple[Any, int]]:
     if summary.categories is None:
         raise _too_many(summary)
+    infinite = sum(
+        count for value, count in summary.categories if isinstance(value, float) and math.isinf(value)
+    )
+    if infinite:
+        raise FitError(
+            f"{summary.where}: {infinite} of {summary.count} values of the training split are infinite: that "
+            f"is no category. Bound them with a clip step before this one, or clean the datamart."
+        )
     return summary.categories
 
 

@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from airflow_provider_mlbridge.exceptions import InvalidRecipeError
+from airflow_provider_mlbridge.exceptions import FitError, InvalidRecipeError
 from airflow_provider_mlbridge.features import options
 from airflow_provider_mlbridge.features.kinds import SCALAR, Kind
 from airflow_provider_mlbridge.features.steps.base import (
@@ -53,6 +54,9 @@ class Impute(Step):
             )
         if self.value is not None and not isinstance(self.value, str | bool):
             options.number(self.TYPE, "value", self.value)
+            if isinstance(self.value, int):
+                low, high = options.INTEGER_LOW, options.INTEGER_HIGH
+                options.integer(self.TYPE, "value", self.value, low=low, high=high)
 
     def needs(self, kind: Kind) -> Needs:
         self._result_kind(kind)
@@ -71,6 +75,11 @@ class Impute(Step):
             return {"value": value}
         if self.strategy == "mode":
             summary.require_values()
+            if isinstance(summary.mode, float) and not math.isfinite(summary.mode):
+                raise FitError(
+                    f"{summary.where}: the most frequent value of the training split is infinite. Bound the "
+                    f"values with a clip step before this one, or clean the datamart."
+                )
             return {"value": summary.mode}
         summary.require_finite()
         return {"value": summary.quantiles[0.5] if self.strategy == "median" else summary.mean}
@@ -81,6 +90,11 @@ class Impute(Step):
 
     def expressions(self, value: Any, kind: Kind, state: State, code: Any) -> list[Any]:
         source = as_float(value, kind) if self._result_kind(kind) == "float" else value
+        if source.type().is_unsigned_integer() and state["value"] < 0 and source.type().nbytes == 8:
+            raise InvalidRecipeError(
+                f"{self.TYPE}: value={state['value']!r} is negative, but the column has unsigned 64-bit "
+                f"integers: no integer type holds both. Give a value from 0."
+            )
         filled = source.fill_null(literal(state["value"]))
         return [filled, flag(value.isnull())] if self.indicator else [filled]
 
