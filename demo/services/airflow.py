@@ -135,10 +135,6 @@ class AirflowInstance:
         self._started[name] = datetime.now(UTC)
         self._components[name].start()
 
-    def stop_component(self, name: Component) -> None:
-        """End a component in good order (SIGTERM)."""
-        self._components[name].stop(grace=30)
-
     def kill_component(self, name: Component) -> None:
         """End a component and all its children by SIGKILL, as a crash of its machine would."""
         self._components[name].kill()

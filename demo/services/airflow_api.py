@@ -145,18 +145,6 @@ class AirflowApi:
             for error in self._pages("/api/v2/importErrors", "import_errors")
         }
 
-    def set_connection(self, conn_id: str, document: Mapping[str, Any]) -> None:
-        """Create or replace a connection in Airflow's database; one in the environment goes before it."""
-        body = {"connection_id": conn_id, **document}
-        if not isinstance(body.get("extra"), str | None):
-            body["extra"] = json.dumps(body["extra"])
-        try:
-            self.request("DELETE", f"/api/v2/connections/{urllib.parse.quote(conn_id, safe='')}")
-        except HttpError as error:
-            if error.status != 404:
-                raise
-        self.request("POST", "/api/v2/connections", body=body)
-
     # ---- DAGs ----
 
     def dag(self, dag_id: str) -> dict[str, Any] | None:
@@ -231,14 +219,6 @@ class AirflowApi:
                 raise ServiceError(f"run {run_id!r} of {dag_id!r} is {state} after {timeout:g} s: {tasks}")
             time.sleep(0.5)
         return state
-
-    def mark_run(self, dag_id: str, run_id: str, state: Literal["success", "failed", "queued"]) -> None:
-        """Set a run's state, as a user does in the UI."""
-        self.request("PATCH", self._run_path(dag_id, run_id), body={"state": state})
-
-    def delete_run(self, dag_id: str, run_id: str) -> None:
-        """Delete a run."""
-        self.request("DELETE", self._run_path(dag_id, run_id))
 
     # ---- task instances ----
 
@@ -326,11 +306,6 @@ class AirflowApi:
             if error.status == 404:
                 raise LookupError(f"task {task_id!r} of run {run_id!r} has no XCom {key!r}") from None
             raise
-
-    def xcom_keys(self, dag_id: str, run_id: str, task_id: str) -> list[str]:
-        """Keys of the XComs of a task."""
-        path = f"{self._task_path(dag_id, run_id, task_id)}/xcomEntries"
-        return [entry["key"] for entry in self._pages(path, "xcom_entries")]
 
     def log(self, dag_id: str, run_id: str, task_id: str, try_number: int = 1, *, map_index: int = -1) -> str:
         """The log of one try as text: a line per message, with its level and its error."""

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from demo.services.process import OwnedProcess
@@ -41,11 +40,6 @@ class S3Server:
         self.secret_key = secret_key
         self.region = region
         self.processes = tuple(processes)
-
-    @property
-    def log_paths(self) -> tuple[Path, ...]:
-        """Where its processes log."""
-        return tuple(process.log_path for process in self.processes)
 
     def client(self, *, access_key: str | None = None, secret_key: str | None = None) -> S3Client:
         """
