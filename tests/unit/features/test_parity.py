@@ -308,7 +308,7 @@ def test_every_way_to_say_missing(
     fitted.transform(source, tmp_path / "out.parquet")
     stored = read(tmp_path / "out.parquet")[0]
     expected = {name: stored[name] for name in fitted.feature_names}
-    for missing in (None, pd.NaT, pd.NA, math.nan, np.nan, np.float32("nan"), np.datetime64("NaT")):
+    for missing in (None, pd.NaT, pd.NA, math.nan, np.nan, np.float32("nan"), np.datetime64("NaT", "ns")):
         assert fitted.transform_row({**row, column: missing}) == expected, missing
 
 
