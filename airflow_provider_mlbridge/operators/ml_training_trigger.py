@@ -199,8 +199,10 @@ class MLTrainingTriggerOperator(BaseOperator):
         Airflow calls this from a signal handler or after ``execute`` has been left by an exception.
         """
         self._killed = True
-        if self._stop is not None:
-            self._stop()
+        # Once only: a second signal must not use a backend that the first has closed.
+        stop, self._stop = self._stop, None
+        if stop is not None:
+            stop()
 
     def _spec(self) -> BackendSpec:
         return BackendSpec(
@@ -218,7 +220,7 @@ class MLTrainingTriggerOperator(BaseOperator):
             self._stop = stopper(spec.open(context["task_state_store"]), submission.ref, job.owner, self.log)
             if self._killed:
                 # The kill came while the submission was under way, when there was nothing to stop yet.
-                await asyncio.to_thread(self._stop)
+                await asyncio.to_thread(self.on_kill)
                 raise TrainingCancelledError(f"training {submission.ref.job_id}: the task was killed")
             context["ti"].xcom_push(
                 key="training_job",
@@ -300,13 +302,13 @@ class MLTrainingTriggerOperator(BaseOperator):
         async def fetch(backend: TrainingBackend) -> dict[str, Any]:
             try:
                 reported = await backend.result(event.ref)
+                document = training_result(
+                    self, context, spec.mode, event, reported, backend.log_uri(event.ref)
+                ).to_dict()
             except InvalidTrainingResultError:
                 # What was trained cannot be used, so clearing the task must train again.
                 await backend.acknowledge(event.ref, owner_of(context))
                 raise
-            document = training_result(
-                self, context, spec.mode, event, reported, backend.log_uri(event.ref)
-            ).to_dict()
             # Pushed before it is acknowledged: should the task die in between, a retry finds the training
             # succeeded and not acknowledged, and returns it again.
             context["ti"].xcom_push(key="return_value", value=document)

@@ -405,6 +405,29 @@ def test_after_an_unusable_result_a_clear_trains_again(
     assert deferred(operator(features), context).ref.generation == 2
 
 
+def test_after_a_result_that_is_too_large_a_clear_trains_again(
+    backend: MemoryBackend, context: Any, features: dict[str, Any]
+) -> None:
+    backend.reported = ReportedResult(metrics={f"metric_{number}": 0.5 for number in range(300)})
+    task = operator(features)
+    deferred(task, context)
+    with pytest.raises(AirflowFailException, match="reported 300 metrics"):
+        task.execute_complete(context, event_of(backend, JobState.SUCCEEDED))
+    context["dag_run"].clear_number += 1
+    next_try(context)
+    assert deferred(operator(features), context).ref.generation == 2
+
+
+def test_a_second_signal_does_not_cancel_a_second_time(
+    backend: MemoryBackend, context: Any, features: dict[str, Any]
+) -> None:
+    task = operator(features)
+    deferred(task, context)
+    task.on_kill()
+    task.on_kill()
+    assert len(backend.cancelled) == 1
+
+
 def test_a_clear_is_seen_although_retries_were_lowered_meanwhile(
     backend: MemoryBackend, context: Any, features: dict[str, Any]
 ) -> None:
