@@ -69,7 +69,7 @@ format: setup
 
 lock: setup
 	@$(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --upgrade --no-annotate \
-	  --no-emit-index-url --group dev pyproject.toml training_service/pyproject.toml -o $(LOCK)
+	  --no-emit-index-url --no-header --group dev pyproject.toml training_service/pyproject.toml -o $(LOCK)
 
 clean:
 	rm -rf $(VENV) .demo build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -134,7 +134,7 @@ class DatamartQualityOperator(BaseOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Pin, check, store the report, decide."""
         from airflow_provider_mlbridge.quality import validate
-        from airflow_provider_mlbridge.quality.report import write_report
+        from airflow_provider_mlbridge.quality.reporting.report import write_report
 
         with failing_fast():
             check_choice("fail_on", self.fail_on, FAIL_ON)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from airflow_provider_mlbridge.quality.expectation import Expectation
-from airflow_provider_mlbridge.quality.report import write_report
+from airflow_provider_mlbridge.quality.reporting.report import write_report
 from airflow_provider_mlbridge.quality.result import ExpectationResult, QualityReport
 from airflow_provider_mlbridge.quality.validation import validate
 

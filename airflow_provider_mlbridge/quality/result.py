@@ -15,9 +15,9 @@ from airflow_provider_mlbridge.exceptions import (
     DataQualityFailedError,
     ExpectationNotCheckedError,
 )
-from airflow_provider_mlbridge.quality.describe import expected_text, label, observed_text
 from airflow_provider_mlbridge.quality.expectation import Expectation, Severity
 from airflow_provider_mlbridge.quality.outcome import Engine, Outcome
+from airflow_provider_mlbridge.quality.reporting.describe import expected_text, label, observed_text
 from airflow_provider_mlbridge.quality.values import json_value
 from airflow_provider_mlbridge.results import XCOM_LIMIT_BYTES, QualitySummary, Snapshot
 

@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_mlbridge.exceptions import ConfigurationError, DatasetEmptyError
-from airflow_provider_mlbridge.quality import duckdb_engine, footer_checks, gx_engine
 from airflow_provider_mlbridge.quality.catalog import close_names
-from airflow_provider_mlbridge.quality.compiler import Check, NotCompiledError, compile_check
-from airflow_provider_mlbridge.quality.duckdb_engine import Limits
+from airflow_provider_mlbridge.quality.compiled import Check, NotCompiledError, compile_check
+from airflow_provider_mlbridge.quality.engines import duckdb_runner, footers, gx, samples
+from airflow_provider_mlbridge.quality.engines.duckdb_session import Limits, open_session
 from airflow_provider_mlbridge.quality.expectation import Expectation
+from airflow_provider_mlbridge.quality.inputs.shorthands import Key, MaxAge, expand
+from airflow_provider_mlbridge.quality.inputs.suite import load_suite, parse_expectations
 from airflow_provider_mlbridge.quality.outcome import CannotCheckError, Outcome, not_checked
 from airflow_provider_mlbridge.quality.result import ExpectationResult, QualityReport, check_fail_on
-from airflow_provider_mlbridge.quality.shorthands import Key, MaxAge, expand
-from airflow_provider_mlbridge.quality.suite import load_suite, parse_expectations
 from airflow_provider_mlbridge.quality.table import Table, read_table
 from airflow_provider_mlbridge.results import Snapshot
 from airflow_provider_mlbridge.storage import local_files, pin_snapshot
@@ -117,7 +117,7 @@ def validate(
             f"would hold. If that is all right, say so with min_rows=0."
         )
     plan = _Plan(wanted, table, moment)
-    built = gx_engine.build(plan.handed_over)
+    built = gx.build(plan.handed_over)
     outcomes = dict(plan.outcomes)
     if plan.checks or plan.handed_over:
         with ExitStack() as stack:
@@ -129,10 +129,11 @@ def validate(
                     scratch_limit_bytes=scratch_limit_bytes,
                 )
             )
-            outcomes |= duckdb_engine.run_checks(
-                plan.checks, table, paths, limits=limits, unmasked=unmasked_columns
-            )
-            outcomes |= gx_engine.run(
+            if plan.checks:
+                with open_session(table, paths, limits) as session:
+                    found = duckdb_runner.run_checks(session, plan.checks)
+                    outcomes |= samples.add_samples(session, plan.checks, found, unmasked_columns)
+            outcomes |= gx.run(
                 plan.handed_over, built, table, paths, memory_bytes=memory_bytes, unmasked=unmasked_columns
             )
     return QualityReport(
@@ -166,10 +167,10 @@ class _Plan:
                 self.outcomes[position] = not_checked("footer", reason)
 
     def _place(self, position: int, expectation: Expectation, table: Table, now: datetime) -> None:
-        if expectation.type not in footer_checks.ANSWERS_MISSING_COLUMN:
+        if expectation.type not in footers.ANSWERS_MISSING_COLUMN:
             _require_columns(expectation, table)
         if expectation.kwargs.get("row_condition") is None:
-            outcome = footer_checks.judge(expectation, table, now)
+            outcome = footers.judge(expectation, table, now)
             if outcome is not None:
                 self.outcomes[position] = outcome
                 return

@@ -19,7 +19,7 @@ from airflow_provider_mlbridge.exceptions import (
 )
 from airflow_provider_mlbridge.features.build import build_feature_set
 from airflow_provider_mlbridge.quality import validate
-from airflow_provider_mlbridge.quality.report import write_report
+from airflow_provider_mlbridge.quality.reporting.report import write_report
 from airflow_provider_mlbridge.storage import publish_version, read_manifest
 from tests.integration.storage.conftest import parquet_bytes
 

@@ -19,7 +19,7 @@ from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_mlbridge.quality import validate
-from airflow_provider_mlbridge.quality.gx_engine import import_gx
+from airflow_provider_mlbridge.quality.engines.gx import import_gx
 
 pytestmark = [
     # Said by pandas inside Great Expectations about a pattern with groups, which are fine here.

@@ -13,10 +13,10 @@ import pytest
 from airflow_provider_mlbridge.exceptions import ConfigurationError, InvalidExpectationError
 from airflow_provider_mlbridge.quality.catalog import COMPILED, EXPECTATION_TYPES, GX_CORE, RUNTIME_KWARGS
 from airflow_provider_mlbridge.quality.column_types import parse_type
+from airflow_provider_mlbridge.quality.engines.gx import import_gx
 from airflow_provider_mlbridge.quality.expectation import parse_expectation
-from airflow_provider_mlbridge.quality.gx_engine import import_gx
-from airflow_provider_mlbridge.quality.shorthands import expand
-from airflow_provider_mlbridge.quality.suite import load_suite, parse_expectations
+from airflow_provider_mlbridge.quality.inputs.shorthands import expand
+from airflow_provider_mlbridge.quality.inputs.suite import load_suite, parse_expectations
 
 BETWEEN = "expect_column_values_to_be_between"
 

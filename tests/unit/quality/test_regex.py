@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from airflow_provider_mlbridge.quality.regex import UntranslatableError, to_re2
+from airflow_provider_mlbridge.quality.compiled.regex import UntranslatableError, to_re2
 
 PATTERNS = [
     r"a.b", r"b$", r"^b", r"(?s)a.b", r"(?m)^b", r"(?m)b$", r"(?i)k", r"\d", r"\w", r"\s", r"\D", r"\W",

@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 
 from airflow_provider_mlbridge.exceptions import DataQualityFailedError
 from airflow_provider_mlbridge.quality import QualityReport, validate, write_report
-from airflow_provider_mlbridge.quality.gx_engine import import_gx
+from airflow_provider_mlbridge.quality.engines.gx import import_gx
 from airflow_provider_mlbridge.quality.masking import mask_message
-from airflow_provider_mlbridge.quality.report import to_html
+from airflow_provider_mlbridge.quality.reporting.report import to_html
 from airflow_provider_mlbridge.quality.values import json_value
 
 Writer = Callable[..., Path]

@@ -405,10 +405,10 @@ def test_great_expectations_refusals_come_before_any_data(flights: Path, mocker:
 def test_one_measure_that_fails_does_not_take_the_others(
     write_parquet: Writer, mocker: MockerFixture
 ) -> None:
-    from airflow_provider_mlbridge.quality import compiler
+    from airflow_provider_mlbridge.quality import compiled
 
-    broken = compiler.Check(lambda _: pytest.fail("judged without a value"), ("nonsense(c0)",))
-    mocker.patch.dict(compiler._COMPILERS, {"expect_column_mean_to_be_between": lambda *_: broken})
+    broken = compiled.Check(lambda _: pytest.fail("judged without a value"), ("nonsense(c0)",))
+    mocker.patch.dict(compiled.COMPILERS, {"expect_column_mean_to_be_between": lambda *_: broken})
     path = write_parquet("t.parquet", {"a": [1, 2, None]})
     report = validate(
         str(path),
@@ -423,9 +423,9 @@ def test_one_measure_that_fails_does_not_take_the_others(
 
 
 def test_a_subset_that_is_unique_proves_the_whole_key(write_parquet: Writer, mocker: MockerFixture) -> None:
-    from airflow_provider_mlbridge.quality import duckdb_engine
+    from airflow_provider_mlbridge.quality.engines import duckdb_runner
 
-    count = mocker.spy(duckdb_engine._Runner, "_count")
+    count = mocker.spy(duckdb_runner._Runner, "_count")
     path = write_parquet("t.parquet", {"a": [1, 2, 3], "b": [1, 1, None], "c": [1, 2, None]})
     report = validate(str(path), unique=[["b", "a"], "a", ["b", "c"]])
     assert [result.success for result in report.results] == [True, True, True]

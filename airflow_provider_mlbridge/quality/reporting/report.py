@@ -7,7 +7,7 @@ import json
 from html import escape
 from typing import TYPE_CHECKING
 
-from airflow_provider_mlbridge.quality.describe import label
+from airflow_provider_mlbridge.quality.reporting.describe import label
 from airflow_provider_mlbridge.quality.result import ExpectationResult, QualityReport
 from airflow_provider_mlbridge.storage import open_store
 

@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Expectations as SQL aggregates, so that one pass over the needed columns answers many of them.
+
+Semantics are those of Great Expectations 1.24 on pandas. Deliberate differences, each where that would raise
+an error or mislead:
+
+- Integers are compared exactly; pandas turns a column with nulls, and every bound, into doubles.
+- Decimals are compared as doubles, so that 0.1 is 0.1; Python finds the double 0.1 a little greater.
+- A date as a bound of a timestamp is its midnight, and a bound without a zone is UTC on a column with one.
+- Text in a set is read as a date or timestamp when the column holds those, also by ``to_be_in_set``.
+- An empty table, or a column without values, is judged for every type of column.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+from airflow_provider_mlbridge.quality.compiled import aggregates, pairs, rows, uniqueness
+from airflow_provider_mlbridge.quality.compiled.check import Check, Grouping, NotCompiledError
+from airflow_provider_mlbridge.quality.expectation import Expectation
+from airflow_provider_mlbridge.quality.table import Table
+
+__all__ = ["Check", "Grouping", "NotCompiledError", "compile_check"]
+
+COMPILERS: dict[str, Callable[[Expectation, Table, datetime], Check]] = {
+    **aggregates.COMPILERS,
+    **pairs.COMPILERS,
+    **rows.COMPILERS,
+    **uniqueness.COMPILERS,
+}
+
+
+def compile_check(expectation: Expectation, table: Table, now: datetime) -> Check:
+    """
+    The SQL for an expectation whose columns exist.
+
+    :raises NotCompiledError: when Great Expectations has to judge it.
+    :raises CannotCheckError: when it makes no sense for columns of this type.
+    """
+    compiler = COMPILERS.get(expectation.type)
+    if compiler is None or expectation.kwargs.get("row_condition") is not None:
+        raise NotCompiledError
+    return compiler(expectation, table, now)

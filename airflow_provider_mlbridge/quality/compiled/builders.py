@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the compilers share: a check of each row, and the arguments of an expectation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from airflow_provider_mlbridge.quality.compiled.check import Check
+from airflow_provider_mlbridge.quality.expectation import Expectation
+from airflow_provider_mlbridge.quality.outcome import Outcome, map_outcome
+from airflow_provider_mlbridge.quality.table import Column, Table
+from airflow_provider_mlbridge.quality.values import Bound, parse_bound
+
+MOMENTS = ("date", "timestamp", "timestamptz")
+
+
+def check_rows(
+    expectation: Expectation,
+    table: Table,
+    domain: str,
+    valid: str,
+    columns: tuple[Column, ...],
+    *,
+    with_missing: bool = True,
+) -> Check:
+    """A check of each row in ``domain``: ``valid`` must be true there, not false and not null."""
+    unexpected = f"{domain} AND NOT coalesce({valid}, FALSE)"
+
+    def judge(values: Sequence[Any]) -> Outcome:
+        return map_outcome(
+            "duckdb",
+            mostly=expectation.mostly,
+            rows=table.rows,
+            considered=int(values[0]),
+            unexpected=int(values[1]),
+            with_missing=with_missing,
+        )
+
+    measures = (f"count(*) FILTER (WHERE {domain})", f"count(*) FILTER (WHERE {unexpected})")
+    return Check(judge, measures, unexpected=unexpected, columns=columns)
+
+
+def column_of(expectation: Expectation, table: Table, name: str = "column") -> Column:
+    """The column that an argument names."""
+    return table.by_name[expectation.kwargs[name]]
+
+
+def bound_of(expectation: Expectation, column: Column, name: str) -> Bound | None:
+    """A bound, read as suits the column."""
+    return parse_bound(expectation.kwargs.get(name), name, instants=column.family in MOMENTS)

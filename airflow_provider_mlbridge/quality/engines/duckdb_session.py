@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A DuckDB session over the snapshot's files: limits, the source, and how errors read."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_mlbridge.exceptions import ConfigurationError, InvalidParquetError
+from airflow_provider_mlbridge.quality.compiled import sql
+from airflow_provider_mlbridge.quality.masking import mask_message
+from airflow_provider_mlbridge.quality.table import Table
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from airflow_provider_mlbridge.storage.partitions import PartitionColumn
+
+_MEMORY = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B\s*", re.IGNORECASE)
+_PARTITION_TYPES = {"int64": "BIGINT", "date32": "DATE", "string": "VARCHAR"}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """
+    What DuckDB may use.
+
+    :param memory: memory, for example ``"2GB"``.
+    :param threads: threads; all cores when None.
+    :param scratch_dir: folder for what does not fit into memory; the system's when None.
+    :param scratch_limit_bytes: the most that may be written there.
+    """
+
+    memory: str = "2GB"
+    threads: int | None = None
+    scratch_dir: str | Path | None = None
+    scratch_limit_bytes: int | None = None
+
+    @property
+    def memory_bytes(self) -> int:
+        """
+        The memory limit as a number.
+
+        :raises ConfigurationError: when it is not an amount of memory.
+        """
+        match = _MEMORY.fullmatch(self.memory) if isinstance(self.memory, str) else None
+        if match is None or float(match[1]) <= 0:
+            raise ConfigurationError(
+                f"memory_limit must be an amount such as '500MB' or '2GB', got {self.memory!r}"
+            )
+        base = 1024 if match[3] else 1000
+        return int(float(match[1]) * base ** " KMGT".index(match[2].upper() or " "))
+
+
+@contextmanager
+def open_session(table: Table, paths: Sequence[Path], limits: Limits) -> Iterator[Session]:
+    """
+    A session for the length of the block.
+
+    :param paths: the snapshot's files, local, in its order.
+    :raises InvalidParquetError: when DuckDB cannot read them, or finds other columns than the footers.
+    """
+    import duckdb
+
+    if limits.scratch_dir is not None:
+        Path(limits.scratch_dir).mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="mlbridge-spill-", dir=limits.scratch_dir) as spill:
+        config: dict[str, Any] = {
+            "memory_limit": f"{limits.memory_bytes}B",
+            "temp_directory": spill,
+            # What is needed is built in; nothing is fetched at run time.
+            "autoinstall_known_extensions": "false",
+            "autoload_known_extensions": "false",
+        }
+        if limits.threads is not None:
+            config["threads"] = limits.threads
+        if limits.scratch_limit_bytes is not None:
+            config["max_temp_directory_size"] = f"{limits.scratch_limit_bytes}B"
+        with duckdb.connect(":memory:", config=config) as connection:
+            yield Session(connection, table, _source(connection, table, paths))
+
+
+def _source(connection: duckdb.DuckDBPyConnection, table: Table, paths: Sequence[Path]) -> str:
+    """The files as a table whose columns are called by position, whatever their names are."""
+    import duckdb
+
+    files = f"read_parquet([{', '.join(map(sql.path, paths))}], hive_partitioning = false)"
+    inside = [column for column in table.columns if not column.partition]
+    try:
+        names = [row[0] for row in connection.execute(f"DESCRIBE SELECT * FROM {files}").fetchall()]  # noqa: S608
+    except duckdb.Error as error:
+        raise InvalidParquetError(
+            f"DuckDB cannot read the files of {table.snapshot.uri}: {mask_message(str(error), (), ())}"
+        ) from None
+    if len(names) != len(inside):
+        raise InvalidParquetError(
+            f"DuckDB finds the columns {names} in {table.snapshot.uri}, the footers say "
+            f"{[column.name for column in inside]}"
+        )
+    source = f"{files} AS t({', '.join(column.alias for column in inside)})"
+    if not table.partitions:
+        return source
+    # The folders are not left to DuckDB: it reads those above the datamart too, and its types are others.
+    values = ", ".join(
+        f"{_by_file(column.partition)} AS {column.alias}" for column in table.columns if column.partition
+    )
+    return f"(SELECT *, {values} FROM {source})"  # noqa: S608
+
+
+def _by_file(partition: PartitionColumn) -> str:
+    """The value of a partition column, by the position of the file in the list."""
+    listed = ", ".join("NULL" if value is None else sql.text(str(value)) for value in partition.values)
+    return f"(CAST([{listed}] AS {_PARTITION_TYPES[partition.type_name]}[]))[t.file_index::BIGINT + 1]"
+
+
+class Session:
+    """
+    Queries over the datamart.
+
+    :param source: the datamart, to put after FROM; its columns are called as their ``alias``.
+    """
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, table: Table, source: str) -> None:
+        self.connection = connection
+        self.table = table
+        self.source = source
+
+    def query(self, query: str, *, floats: bool = True) -> list[tuple[Any, ...]]:
+        """All rows of a query; ``floats`` when it tells NaN from other values."""
+        # Parquet statistics know no NaN, and this optimizer concludes from them that a column has none:
+        # isnan() was false for every NaN next to numbers (DuckDB 2.0). Groupings gain by it, though.
+        disabled = "statistics_propagation" if floats else ""
+        self.connection.execute(f"SET disabled_optimizers = '{disabled}'")
+        rows: list[tuple[Any, ...]] = self.connection.execute(query).fetchall()
+        return rows
+
+    def explain(self, error: Exception) -> str:
+        """The error in a sentence, without values of rows."""
+        import duckdb
+
+        message = mask_message(str(error), (), self.table.by_name)
+        if isinstance(error, duckdb.OutOfMemoryException):
+            return f"DuckDB ran out of memory; raise memory_limit or scratch_limit_bytes ({message})"
+        return f"DuckDB could not evaluate it: {message}"
+
+
+def errors() -> tuple[type[Exception], ...]:
+    """What a query raises: DuckDB's errors, and Python's for text or values that it cannot hold."""
+    import duckdb
+
+    return (duckdb.Error, ArithmeticError, ValueError)
