@@ -158,6 +158,11 @@ class QualitySummary(_Result):
     :param failed_expectations: up to ten short descriptions of what failed.
     :param report_uri: where the full result is, or None when no ``report_uri`` was asked for.
     :param duration_seconds: wall time of the check.
+    :param unsupported: constraints of an imported contract that no expectation stands for.
+    :param clean_uri: where the rows that broke nothing are, when the bad ones were quarantined; its files
+        never change, and it is a datamart like any other.
+    :param quarantine_uri: where the bad rows are, with the reasons.
+    :param quarantined_rows: how many they are; None without a quarantine.
     """
 
     KIND: ClassVar[str] = "mlbridge.quality"
@@ -172,6 +177,15 @@ class QualitySummary(_Result):
     failed_expectations: tuple[str, ...]
     report_uri: str | None
     duration_seconds: float
+    unsupported: int = 0
+    clean_uri: str | None = None
+    quarantine_uri: str | None = None
+    quarantined_rows: int | None = None
+
+    @property
+    def pass_ratio(self) -> float:
+        """Share of the expectations that held; one that could not be checked did not."""
+        return self.passed / self.evaluated if self.evaluated else 0.0
 
     @classmethod
     def _typed(cls, values: dict[str, Any]) -> dict[str, Any]:

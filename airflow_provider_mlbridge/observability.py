@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Names and tags of all metrics, in one place.
+
+Metrics go to whatever Airflow sends its own to (StatsD, OpenTelemetry). Every one has the tags ``dag_id`` and
+``task_id``, and ``map_index`` for an instance of a mapped task. Plain StatsD drops tags; see
+:doc:`/guides/quality` for the settings that keep them.
+
+==================================  =====  ================================================================
+metric                              kind   value
+==================================  =====  ================================================================
+mlbridge.quality.pass_ratio         gauge  share of the expectations that held, 0 to 1
+mlbridge.quality.checks             gauge  expectations, by tag ``result``: passed, failed, not_checked
+mlbridge.quality.rows               gauge  rows of the datamart
+mlbridge.quality.bytes              gauge  bytes of the datamart
+mlbridge.quality.quarantined_rows   gauge  rows that were quarantined, where that was asked for
+mlbridge.quality.duration           timer  wall time of the check, milliseconds
+mlbridge.quality.published          gauge  when the datamart was written last, seconds since 1970 (UTC)
+==================================  =====  ================================================================
+
+Gauges hold the last run's value, so that an alert reads them as they are; ``time() - published`` is the age
+of the data, whenever the task ran.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+from airflow_provider_mlbridge.results import QualitySummary
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+_NOT_IN_TAGS = re.compile(r"[^A-Za-z0-9_.-]")
+_TAG_LENGTH = 200
+
+
+@dataclass(frozen=True)
+class Metric:
+    """
+    One value to send.
+
+    :param name: its name, below Airflow's own prefix.
+    :param value: the value; milliseconds for a timer.
+    :param kind: ``gauge`` or ``timer``.
+    :param tags: tags besides those that every metric has.
+    """
+
+    name: str
+    value: float
+    kind: Literal["gauge", "timer"] = "gauge"
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+def quality_metrics(summary: QualitySummary) -> list[Metric]:
+    """What a quality check has to say."""
+    counts = {"passed": summary.passed, "failed": summary.failed, "not_checked": summary.not_checked}
+    published = datetime.fromisoformat(summary.snapshot.modified_at).timestamp()
+    metrics = [
+        Metric("mlbridge.quality.pass_ratio", summary.pass_ratio),
+        *(
+            Metric("mlbridge.quality.checks", count, tags={"result": result})
+            for result, count in counts.items()
+        ),
+        Metric("mlbridge.quality.rows", summary.rows),
+        Metric("mlbridge.quality.bytes", summary.snapshot.total_bytes),
+        Metric("mlbridge.quality.duration", summary.duration_seconds * 1000, "timer"),
+        Metric("mlbridge.quality.published", published),
+    ]
+    if summary.quarantined_rows is not None:
+        metrics.append(Metric("mlbridge.quality.quarantined_rows", summary.quarantined_rows))
+    return metrics
+
+
+def emit(metrics: Iterable[Metric], context: Context) -> None:
+    """Send metrics, tagged with the task instance they come from."""
+    from airflow.sdk.observability import stats
+
+    shared = _task_tags(context)
+    for metric in metrics:
+        tags = {**shared, **metric.tags}
+        if metric.kind == "timer":
+            stats.timing(metric.name, metric.value, tags=tags)
+        else:
+            stats.gauge(metric.name, metric.value, tags=tags)
+
+
+def _task_tags(context: Context) -> dict[str, Any]:
+    instance = context["ti"]
+    tags = {"dag_id": tag_value(instance.dag_id), "task_id": tag_value(instance.task_id)}
+    if instance.map_index is not None and instance.map_index >= 0:
+        tags["map_index"] = str(instance.map_index)
+    return tags
+
+
+def tag_value(text: str) -> str:
+    """A tag's value without what makes a StatsD server drop the whole metric: colons, spaces, commas."""
+    return _NOT_IN_TAGS.sub("_", text)[:_TAG_LENGTH]

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+What the operators tell OpenLineage, when the extra ``openlineage`` is there.
+
+Airflow's OpenLineage provider calls ``get_openlineage_facets_on_complete`` of an operator and passes over
+those that return None; without that provider nobody calls it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from airflow_provider_mlbridge.storage.uris import local_path
+
+if TYPE_CHECKING:
+    from airflow.providers.openlineage.extractors.base import OperatorLineage
+
+    from airflow_provider_mlbridge.quality import ExpectationResult, QualityReport
+
+_SHOWN = 1000
+"""Assertions of one event; a backend need not take more in one document."""
+
+
+def dataset_name(uri: str) -> tuple[str, str]:
+    """
+    Namespace and name of a dataset, as OpenLineage's naming says for S3 and for local files.
+
+    Slashes at the end are left out, so that a prefix has one name.
+    """
+    if uri.startswith("s3://"):
+        parts = urlsplit(uri)
+        return f"s3://{parts.netloc}", parts.path.strip("/") or "/"
+    if "://" in uri and not uri.startswith("file://"):
+        scheme, rest = uri.split("://", 1)
+        return scheme, rest.strip("/")
+    return "file", str(local_path(uri)).rstrip("/") or "/"
+
+
+def quality_lineage(report: QualityReport) -> OperatorLineage:
+    """The datamart as an input, with the verdict on every expectation."""
+    from airflow.providers.openlineage.extractors.base import OperatorLineage
+    from openlineage.client.event_v2 import InputDataset
+    from openlineage.client.facet_v2 import data_quality_assertions_dataset as assertions
+    from openlineage.client.facet_v2 import data_quality_metrics_input_dataset as metrics
+
+    namespace, name = dataset_name(report.snapshot.uri)
+    facets: dict[str, Any] = {
+        "dataQualityMetrics": metrics.DataQualityMetricsInputDatasetFacet(
+            columnMetrics={},
+            rowCount=report.rows,
+            bytes=report.snapshot.total_bytes,
+            fileCount=report.snapshot.file_count,
+            lastUpdated=report.snapshot.modified_at,
+        ),
+        "dataQualityAssertions": assertions.DataQualityAssertionsDatasetFacet(
+            assertions=[
+                assertions.Assertion(
+                    assertion=result.type,
+                    # What could not be checked is no pass.
+                    success=bool(result.success),
+                    column=_one_column(result),
+                    severity="error" if result.severity == "critical" else "warn",
+                    description=_description(result),
+                    expected=result.expected,
+                    actual=result.observed,
+                )
+                for result in (*report.not_checked, *report.failed, *report.passed)[:_SHOWN]
+            ]
+        ),
+    }
+    return OperatorLineage(inputs=[InputDataset(namespace=namespace, name=name, inputFacets=facets)])
+
+
+def _one_column(result: ExpectationResult) -> str | None:
+    columns = result.expectation.columns
+    return columns[0] if len(columns) == 1 else None
+
+
+def _description(result: ExpectationResult) -> str | None:
+    description = result.expectation.extra.get("description")
+    return str(description) if description else None
