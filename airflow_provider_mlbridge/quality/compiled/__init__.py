@@ -31,6 +31,9 @@ COMPILERS: dict[str, Callable[[Expectation, Table, datetime], Check]] = {
     **uniqueness.COMPILERS,
 }
 
+CONDITIONAL = frozenset({*pairs.COMPILERS, *rows.COMPILERS})
+"""Types whose compilers heed a ``row_condition``, see :func:`~.conditions.condition_of`."""
+
 
 def compile_check(expectation: Expectation, table: Table, now: datetime) -> Check:
     """
@@ -40,6 +43,7 @@ def compile_check(expectation: Expectation, table: Table, now: datetime) -> Chec
     :raises CannotCheckError: when it makes no sense for columns of this type.
     """
     compiler = COMPILERS.get(expectation.type)
-    if compiler is None or expectation.kwargs.get("row_condition") is not None:
+    conditional = expectation.kwargs.get("row_condition") is not None
+    if compiler is None or (conditional and expectation.type not in CONDITIONAL):
         raise NotCompiledError
     return compiler(expectation, table, now)

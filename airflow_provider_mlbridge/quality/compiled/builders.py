@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from airflow_provider_mlbridge.quality.compiled.check import Check
+from airflow_provider_mlbridge.quality.compiled.conditions import condition_of
 from airflow_provider_mlbridge.quality.expectation import Expectation
 from airflow_provider_mlbridge.quality.outcome import Outcome, map_outcome
 from airflow_provider_mlbridge.quality.table import Column, Table
@@ -24,21 +25,30 @@ def check_rows(
     *,
     with_missing: bool = True,
 ) -> Check:
-    """A check of each row in ``domain``: ``valid`` must be true there, not false and not null."""
+    """
+    A check of each row in ``domain``: ``valid`` must be true there, not false and not null.
+
+    Under a ``row_condition`` the rows that do not meet it do not count at all, as if they were not there.
+    """
+    condition = condition_of(expectation, table)
+    if condition is not None:
+        domain = f"{condition} AND {domain}"
     unexpected = f"{domain} AND NOT coalesce({valid}, FALSE)"
 
     def judge(values: Sequence[Any]) -> Outcome:
         return map_outcome(
             "duckdb",
             mostly=expectation.mostly,
-            rows=table.rows,
+            rows=table.rows if condition is None else int(values[2]),
             considered=int(values[0]),
             unexpected=int(values[1]),
             with_missing=with_missing,
         )
 
-    measures = (f"count(*) FILTER (WHERE {domain})", f"count(*) FILTER (WHERE {unexpected})")
-    return Check(judge, measures, unexpected=unexpected, columns=columns)
+    measures = [f"count(*) FILTER (WHERE {domain})", f"count(*) FILTER (WHERE {unexpected})"]
+    if condition is not None:
+        measures.append(f"count(*) FILTER (WHERE {condition})")
+    return Check(judge, tuple(measures), unexpected=unexpected, columns=columns)
 
 
 def column_of(expectation: Expectation, table: Table, name: str = "column") -> Column:

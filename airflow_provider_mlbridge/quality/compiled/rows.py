@@ -3,19 +3,17 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable
-from datetime import date, datetime
-from decimal import Decimal
-from typing import Any
+from collections.abc import Callable
+from datetime import datetime
 
 from airflow_provider_mlbridge.quality.compiled import sql
 from airflow_provider_mlbridge.quality.compiled.builders import bound_of, check_rows, column_of
 from airflow_provider_mlbridge.quality.compiled.check import Check, NotCompiledError
+from airflow_provider_mlbridge.quality.compiled.members import member
 from airflow_provider_mlbridge.quality.compiled.regex import UntranslatableError, to_re2
 from airflow_provider_mlbridge.quality.expectation import Expectation
 from airflow_provider_mlbridge.quality.table import Column, Table
-from airflow_provider_mlbridge.quality.values import parse_bound, parse_instant
+from airflow_provider_mlbridge.quality.values import parse_bound
 
 
 def _not_null(expectation: Expectation, table: Table, _: datetime) -> Check:
@@ -46,79 +44,14 @@ def _between(expectation: Expectation, table: Table, _: datetime) -> Check:
 
 def _in_set(expectation: Expectation, table: Table, _: datetime) -> Check:
     column = column_of(expectation, table)
-    return check_rows(expectation, table, sql.present(column), _member(column, expectation), (column,))
+    found = member(column, expectation.kwargs["value_set"])
+    return check_rows(expectation, table, sql.present(column), found, (column,))
 
 
 def _not_in_set(expectation: Expectation, table: Table, _: datetime) -> Check:
     column = column_of(expectation, table)
-    return check_rows(
-        expectation, table, sql.present(column), f"NOT {_member(column, expectation)}", (column,)
-    )
-
-
-def _member(column: Column, expectation: Expectation) -> str:
-    literals = _set_literals(column, expectation.kwargs["value_set"])
-    operand = column.alias
-    if column.family == "float":
-        operand = f"{column.alias}::DOUBLE"
-    elif column.family in ("timestamp", "timestamptz"):
-        operand = sql.instant(column)
-    return f"({operand} IN ({', '.join(literals)}))" if literals else "FALSE"
-
-
-def _set_literals(column: Column, values: Iterable[Any]) -> list[str]:
-    """The values that a column of this type can hold at all; the others are equal to none of its values."""
-    match column.family:
-        case "null":
-            return []
-        case "string":
-            return [sql.text(value) for value in values if isinstance(value, str) and _is_unicode(value)]
-        case "int":
-            return [sql.number(int(value)) for value in values if _is_whole(value)]
-        case "float":
-            return [sql.double(double) for value in values if (double := _as_double(value)) is not None]
-        case "bool":
-            return [
-                str(value == 1).upper()
-                for value in values
-                if isinstance(value, int | float) and value in (0, 1)
-            ]
-        case "date" | "timestamp" | "timestamptz":
-            moments = [parse_instant(value) if isinstance(value, str) else value for value in values]
-            return [
-                literal
-                for moment in moments
-                if isinstance(moment, date) and (literal := _moment(column, moment)) is not None
-            ]
-    raise NotCompiledError
-
-
-def _as_double(value: Any) -> float | None:
-    """The number as a double; None for what is no number, or a finite one greater than any double."""
-    if not isinstance(value, int | float | Decimal):
-        return None
-    try:
-        double = float(value)
-    except OverflowError:
-        return None
-    return None if math.isinf(double) and value not in (math.inf, -math.inf) else double
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int | float | Decimal) and bool(-(2**127) < value < 2**127) and value % 1 == 0
-
-
-def _is_unicode(value: str) -> bool:
-    """Half of a surrogate pair is in no Parquet file, and in no SQL statement."""
-    return not any("\ud800" <= letter <= "\udfff" for letter in value)
-
-
-def _moment(column: Column, moment: date) -> str | None:
-    if column.family == "date" and isinstance(moment, datetime):
-        return None
-    if column.family == "timestamp" and isinstance(moment, datetime) and moment.tzinfo is not None:
-        return None
-    return sql.literal(column, moment)
+    found = member(column, expectation.kwargs["value_set"])
+    return check_rows(expectation, table, sql.present(column), f"NOT {found}", (column,))
 
 
 def _regex(expectation: Expectation, table: Table, _: datetime) -> Check:
