@@ -9,7 +9,7 @@ from datetime import date
 from typing import Any, cast
 
 from airflow_provider_mlbridge.exceptions import InvalidExpectationError
-from airflow_provider_mlbridge.quality.catalog import ExpectationType
+from airflow_provider_mlbridge.quality.catalog import ANOMALIES, ANOMALY_DEFAULTS, ExpectationType
 from airflow_provider_mlbridge.quality.column_types import parse_type
 from airflow_provider_mlbridge.quality.values import Bound, in_utc, parse_bound
 
@@ -29,6 +29,8 @@ def check_values(known: ExpectationType, kwargs: Mapping[str, Any]) -> None:
         raise InvalidExpectationError(
             f"column_list must name at least two columns, got {kwargs['column_list']!r}"
         )
+    if known.name in ANOMALIES:
+        _check_window(kwargs)
     if "min_value" not in known.optional:
         return
     whole = known.domain == "table" or "lengths" in known.name
@@ -129,6 +131,40 @@ def _seconds(value: object, name: str) -> None:
         raise InvalidExpectationError(f"{name} must be a positive number of seconds, got {value!r}")
 
 
+def _check_window(kwargs: Mapping[str, Any]) -> None:
+    window, needed = (kwargs.get(name) or ANOMALY_DEFAULTS[name] for name in ("window", "min_history"))
+    if window < needed:
+        raise InvalidExpectationError(
+            f"window {window} is smaller than min_history {needed}, so that there would never be enough "
+            f"history"
+        )
+
+
+def _runs(value: object, name: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not 3 <= value <= 365:
+        raise InvalidExpectationError(f"{name} must be a number of runs from 3 to 365, got {value!r}")
+
+
+def _positive(value: object, name: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+        raise InvalidExpectationError(f"{name} must be a positive number, got {value!r}")
+
+
+def _change(value: object, name: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
+        raise InvalidExpectationError(f"{name} must be a number from 0, got {value!r}")
+
+
+def _one_of(*valid: str) -> Callable[[Any, str], None]:
+    def check(value: object, name: str) -> None:
+        if value not in valid:
+            raise InvalidExpectationError(
+                f"{name} must be one of {', '.join(map(repr, valid))}, got {value!r}"
+            )
+
+    return check
+
+
 _CHECKS: dict[str, Callable[[Any, str], None]] = {
     "column": _column,
     "column_A": _column,
@@ -147,4 +183,11 @@ _CHECKS: dict[str, Callable[[Any, str], None]] = {
     "type_": _type,
     "type_list": _type_list,
     "max_age_seconds": _seconds,
+    "max_z": _positive,
+    "min_history": _runs,
+    "window": _runs,
+    "min_change": _change,
+    "direction": _one_of("both", "low", "high"),
+    "only": _one_of("passed", "all"),
+    "on_short_history": _one_of("warn", "fail"),
 }

@@ -17,7 +17,7 @@ import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
 Domain = Literal["table", "column", "aggregate", "pair", "multicolumn"]
 
@@ -149,6 +149,28 @@ DATAMART_MAX_AGE = "mlbridge_datamart_max_age"
 COLUMN_MAX_AGE = "mlbridge_column_max_age"
 """The greatest value of a date or timestamp column is at most ``max_age_seconds`` old."""
 
+ROW_COUNT_ANOMALY = "mlbridge_row_count_anomaly"
+"""The number of rows is unlike that of earlier runs, see ``quality/anomalies.py``."""
+BYTES_ANOMALY = "mlbridge_bytes_anomaly"
+"""The size of the files is unlike that of earlier runs."""
+NULL_RATIO_ANOMALY = "mlbridge_null_ratio_anomaly"
+"""The share of rows without a value in ``column`` is unlike that of earlier runs."""
+ANOMALIES = frozenset({ROW_COUNT_ANOMALY, BYTES_ANOMALY, NULL_RATIO_ANOMALY})
+"""Types that compare with earlier runs."""
+
+ANOMALY_DEFAULTS: Mapping[str, Any] = MappingProxyType(
+    {
+        "max_z": 3.5,
+        "min_history": 7,
+        "window": 30,
+        "direction": "both",
+        "only": "passed",
+        "on_short_history": "warn",
+    }
+)
+"""Arguments of these types, and what they are unless given."""
+_ANOMALY = f"{' '.join(ANOMALY_DEFAULTS)} min_change"
+
 OWN = MappingProxyType(
     {
         item.name: item
@@ -156,6 +178,9 @@ OWN = MappingProxyType(
             _entry(COLUMN_TYPE, "table", "column type_"),
             _entry(DATAMART_MAX_AGE, "table", "max_age_seconds"),
             _entry(COLUMN_MAX_AGE, "table", "column max_age_seconds"),
+            _entry(ROW_COUNT_ANOMALY, "table", "", _ANOMALY),
+            _entry(BYTES_ANOMALY, "table", "", _ANOMALY),
+            _entry(NULL_RATIO_ANOMALY, "table", "column", _ANOMALY),
         )
     }
 )

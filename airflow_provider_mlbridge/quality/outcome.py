@@ -11,10 +11,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from airflow_provider_mlbridge.quality.instants import Instant
 from airflow_provider_mlbridge.quality.values import Bound, json_value, parse_bound
+
+if TYPE_CHECKING:
+    from airflow_provider_mlbridge.quality.expectation import Severity
 
 Engine = Literal["footer", "duckdb", "gx"]
 SAMPLE_LIMIT = 20
@@ -34,12 +37,14 @@ class Outcome:
     :param success: whether it held; None when it could not be evaluated.
     :param result: the details, with the keys and the arithmetic of Great Expectations, as strict JSON.
     :param error: why it could not be evaluated.
+    :param severity: what the failure means where that is less than the expectation says; else None.
     """
 
     engine: Engine
     success: bool | None
     result: Mapping[str, Any] = field(default_factory=dict)
     error: str | None = None
+    severity: Severity | None = None
 
 
 def not_checked(engine: Engine, reason: object) -> Outcome:

@@ -66,8 +66,8 @@ class ExpectationResult:
 
     @property
     def severity(self) -> Severity:
-        """What a failure means."""
-        return self.expectation.severity
+        """What a failure means: what the expectation says, or less where the outcome says so."""
+        return self.outcome.severity or self.expectation.severity
 
     @property
     def success(self) -> bool | None:
@@ -139,11 +139,11 @@ class ExpectationResult:
                 "type": self.type,
                 "kwargs": json_value(self.kwargs),
                 "meta": json_value(extra.get("meta") or {}),
-                "severity": self.severity,
+                "severity": self.expectation.severity,
                 **{name: json_value(extra[name]) for name in ("notes", "description", "id") if name in extra},
             },
             "result": json_value(self.result),
-            "meta": {"mlbridge": {"engine": self.engine}},
+            "meta": {"mlbridge": {"engine": self.engine, "severity": self.severity}},
             "exception_info": {
                 "raised_exception": failed,
                 "exception_traceback": None,

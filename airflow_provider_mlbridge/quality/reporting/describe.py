@@ -7,7 +7,13 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from airflow_provider_mlbridge.quality.catalog import COLUMN_MAX_AGE, COLUMN_TYPE, DATAMART_MAX_AGE
+from airflow_provider_mlbridge.quality.catalog import (
+    ANOMALIES,
+    ANOMALY_DEFAULTS,
+    COLUMN_MAX_AGE,
+    COLUMN_TYPE,
+    DATAMART_MAX_AGE,
+)
 from airflow_provider_mlbridge.quality.expectation import Expectation
 from airflow_provider_mlbridge.quality.outcome import Outcome
 from airflow_provider_mlbridge.quality.values import json_value
@@ -28,6 +34,8 @@ def expected_text(expectation: Expectation) -> str:
         return f"an age of at most {_seconds(kwargs['max_age_seconds'])}"
     if expectation.type == COLUMN_TYPE:
         return f"type {kwargs['type_']}"
+    if expectation.type in ANOMALIES:
+        return _anomaly_text(expectation)
     parts = [
         f"{name}={_short(value)}"
         for name, value in kwargs.items()
@@ -36,6 +44,17 @@ def expected_text(expectation: Expectation) -> str:
     if "column_list" in kwargs and expectation.columns:
         parts = [part for part in parts if not part.startswith("column_list=")]
     return ", ".join(parts) or _plain(expectation.type)
+
+
+def _anomaly_text(expectation: Expectation) -> str:
+    options = {
+        **ANOMALY_DEFAULTS,
+        **{name: value for name, value in expectation.kwargs.items() if value is not None},
+    }
+    side = {"both": "from", "low": "below", "high": "above"}[options["direction"]]
+    return (
+        f"at most {_short(options['max_z'])} deviations {side} the median of up to {options['window']} runs"
+    )
 
 
 def _plain(type_: str) -> str:
@@ -66,11 +85,28 @@ def observed_text(outcome: Outcome) -> str:
 def _details(details: Any) -> str:
     if isinstance(details, str):
         return details
+    if isinstance(details, Mapping) and "runs" in details:
+        return _anomaly_details(details)
     if isinstance(details, Mapping) and isinstance(details.get("mismatched"), Mapping):
         return "; ".join(f"{kind}: {_short(names)}" for kind, names in details["mismatched"].items())
     if isinstance(details, Mapping) and isinstance(details.get("mismatched"), list):
         return f"{len(details['mismatched'])} positions differ"
     return ""
+
+
+def _anomaly_details(details: Mapping[str, Any]) -> str:
+    if "note" in details:
+        return str(details["note"])
+    low, high = (details.get(name) for name in ("low", "high"))
+    usual = [
+        f"at least {low:.6g}" if low is not None else "",
+        f"at most {high:.6g}" if high is not None else "",
+    ]
+    distance = f"z {details['z']:.3g}, " if details.get("z") is not None else ""
+    return (
+        f"{distance}median {details['median']:.6g} of {details['runs']} runs, "
+        f"usual is {' and '.join(filter(None, usual))}"
+    )
 
 
 def _short(value: Any) -> str:
