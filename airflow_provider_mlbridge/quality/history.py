@@ -188,7 +188,7 @@ def entry_of(report: QualityReport, *, run_id: str = "") -> HistoryEntry:
         ratio = _counted(result)
         if ratio is not None:
             ratios.setdefault(result.expectation.columns[0], ratio)
-    for column in getattr(report, "profile", ()):
+    for column in report.profile:
         if column.null_ratio is not None and column.family != "float":
             ratios.setdefault(column.name, column.null_ratio)
     kept = dict(list(ratios.items())[:COLUMNS])

@@ -17,6 +17,7 @@ from airflow_provider_mlbridge.exceptions import (
 )
 from airflow_provider_mlbridge.quality.expectation import Expectation, Severity
 from airflow_provider_mlbridge.quality.outcome import Engine, Outcome
+from airflow_provider_mlbridge.quality.profile import ColumnProfile
 from airflow_provider_mlbridge.quality.reporting.describe import expected_text, label, observed_text
 from airflow_provider_mlbridge.quality.values import json_value
 from airflow_provider_mlbridge.results import XCOM_LIMIT_BYTES, QualitySummary, Snapshot
@@ -165,6 +166,7 @@ class QualityReport:
     :param suite_name: name of the suite, or of the datamart's URI when there is none.
     :param checked_at: when, in UTC.
     :param duration_seconds: wall time.
+    :param profile: what is known about the columns, where it was asked for.
     """
 
     snapshot: Snapshot
@@ -174,6 +176,7 @@ class QualityReport:
     suite_name: str
     checked_at: datetime
     duration_seconds: float
+    profile: tuple[ColumnProfile, ...] = ()
 
     @property
     def success(self) -> bool:
