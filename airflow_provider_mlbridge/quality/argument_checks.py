@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import date
+from decimal import Decimal
 from typing import Any, cast
 
 from airflow_provider_mlbridge.exceptions import InvalidExpectationError
@@ -31,6 +32,8 @@ def check_values(known: ExpectationType, kwargs: Mapping[str, Any]) -> None:
         )
     if known.name in ANOMALIES:
         _check_window(kwargs)
+    if kwargs.get("escape") is not None:
+        _escaped(kwargs)
     if "min_value" not in known.optional:
         return
     whole = known.domain == "table" or "lengths" in known.name
@@ -115,6 +118,72 @@ def _regex(value: object, name: str) -> None:
         raise InvalidExpectationError(f"{name} {value!r} is not a regular expression: {error}") from None
 
 
+def _texts(value: object, name: str) -> None:
+    if isinstance(value, str) or not isinstance(value, Collection) or not value:
+        raise InvalidExpectationError(f"{name} must be a list of at least one text, got {value!r}")
+    for item in value:
+        _text(item, f"{name}: each item")
+
+
+def _text(value: object, name: str) -> None:
+    if not isinstance(value, str):
+        raise InvalidExpectationError(f"{name} must be text, got {value!r}")
+
+
+def _regexes(value: object, name: str) -> None:
+    _texts(value, name)
+    for item in cast(Collection[object], value):
+        _regex(item, f"{name}: each item")
+
+
+def _match_on(value: object, name: str) -> None:
+    if value not in ("any", "all"):
+        raise InvalidExpectationError(f"{name} must be 'any' or 'all', got {value!r}")
+
+
+def _escape(value: object, name: str) -> None:
+    if not isinstance(value, str) or len(value) != 1:
+        raise InvalidExpectationError(f"{name} must be a single character, got {value!r}")
+
+
+def _escaped(kwargs: Mapping[str, Any]) -> None:
+    """An escape character needs one to escape."""
+    escape = kwargs["escape"]
+    for pattern in kwargs.get("like_pattern_list") or [kwargs.get("like_pattern") or ""]:
+        if pattern.replace(escape * 2, "").endswith(escape):
+            raise InvalidExpectationError(
+                f"the pattern {pattern!r} ends with its escape character {escape!r}, which must stand in "
+                f"front of another"
+            )
+
+
+def _pairs(value: object, name: str) -> None:
+    _value_set(value, name)
+    for item in cast(Collection[object], value):
+        if isinstance(item, str) or not isinstance(item, Sequence) or len(item) != 2:
+            raise InvalidExpectationError(f"{name}: each item must be a pair of values, got {item!r}")
+
+
+def _number(value: object, name: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal) or value != value:
+        raise InvalidExpectationError(f"{name} must be a number, got {value!r}")
+
+
+def _row_condition(value: object, name: str) -> None:
+    if isinstance(value, Mapping) or hasattr(value, "dict"):
+        return
+    if not isinstance(value, str) or not value.strip():
+        raise InvalidExpectationError(
+            f"{name} must be a condition as text, or a condition of Great Expectations, got {value!r}"
+        )
+
+
+def _condition_parser(value: object, name: str) -> None:
+    valid = ("great_expectations", "great_expectations__experimental__", "pandas", "spark")
+    if value not in valid:
+        raise InvalidExpectationError(f"{name} must be one of {', '.join(map(repr, valid))}, got {value!r}")
+
+
 def _type(value: object, _: str) -> None:
     parse_type(value)
 
@@ -180,6 +249,15 @@ _CHECKS: dict[str, Callable[[Any, str], None]] = {
     "value": _whole,
     "value_set": _value_set,
     "regex": _regex,
+    "regex_list": _regexes,
+    "match_on": _match_on,
+    "like_pattern": _text,
+    "like_pattern_list": _texts,
+    "escape": _escape,
+    "value_pairs_set": _pairs,
+    "sum_total": _number,
+    "row_condition": _row_condition,
+    "condition_parser": _condition_parser,
     "type_": _type,
     "type_list": _type_list,
     "max_age_seconds": _seconds,

@@ -17,7 +17,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
-from airflow_provider_mlbridge.quality.compiled import aggregates, pairs, rows, uniqueness
+from airflow_provider_mlbridge.quality.compiled import (
+    aggregates,
+    multicolumn,
+    pairs,
+    patterns,
+    rows,
+    uniqueness,
+)
 from airflow_provider_mlbridge.quality.compiled.check import Check, Grouping, NotCompiledError
 from airflow_provider_mlbridge.quality.expectation import Expectation
 from airflow_provider_mlbridge.quality.table import Table
@@ -26,12 +33,14 @@ __all__ = ["Check", "Grouping", "NotCompiledError", "compile_check"]
 
 COMPILERS: dict[str, Callable[[Expectation, Table, datetime], Check]] = {
     **aggregates.COMPILERS,
+    **multicolumn.COMPILERS,
     **pairs.COMPILERS,
+    **patterns.COMPILERS,
     **rows.COMPILERS,
     **uniqueness.COMPILERS,
 }
 
-CONDITIONAL = frozenset({*pairs.COMPILERS, *rows.COMPILERS})
+CONDITIONAL = frozenset({*multicolumn.COMPILERS, *pairs.COMPILERS, *patterns.COMPILERS, *rows.COMPILERS})
 """Types whose compilers heed a ``row_condition``, see :func:`~.conditions.condition_of`."""
 
 

@@ -21,6 +21,7 @@ from typing import Any
 from airflow_provider_mlbridge.quality.catalog import close_names
 from airflow_provider_mlbridge.quality.compiled import sql
 from airflow_provider_mlbridge.quality.compiled.check import NotCompiledError
+from airflow_provider_mlbridge.quality.compiled.comparisons import comparable, require_comparable
 from airflow_provider_mlbridge.quality.compiled.members import is_unicode, member
 from airflow_provider_mlbridge.quality.expectation import Expectation
 from airflow_provider_mlbridge.quality.outcome import CannotCheckError
@@ -281,12 +282,7 @@ def _moment(text: str) -> date | None:
 
 
 def _compare_columns(a: Column, operator: str, b: Column) -> str:
-    same = a.family == b.family and a.family in ("string", "bool", "date", "timestamp", "timestamptz")
-    if not same and not (a.family in _NUMBERS and b.family in _NUMBERS):
-        raise NotCompiledError
-    if a.family in ("timestamp", "timestamptz") and sql.in_nanoseconds(a) != sql.in_nanoseconds(b):
-        raise NotCompiledError
+    require_comparable(a, b)
     sign = "=" if operator == "!=" else _SIGNS[operator]
-    left, right = (sql.instant(column) if same else column.alias for column in (a, b))
-    found = f"({sql.present(a)} AND {sql.present(b)} AND {left} {sign} {right})"
+    found = f"({sql.present(a)} AND {sql.present(b)} AND {comparable(a)} {sign} {comparable(b)})"
     return f"(NOT {found})" if operator == "!=" else found

@@ -4,15 +4,22 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 from datetime import date, datetime
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import Any
 
 from airflow_provider_mlbridge.quality.compiled import sql
 from airflow_provider_mlbridge.quality.compiled.check import NotCompiledError
 from airflow_provider_mlbridge.quality.table import Column
 from airflow_provider_mlbridge.quality.values import parse_instant
+
+_DECIMAL = re.compile(r"decimal\d+\((\d+), (-?\d+)\)")
+_MAX_DIGITS = 38
+"""DuckDB's decimals have no more."""
+_EXACT = Context(prec=5000)
+"""No number in a suite has more digits, so that nothing is rounded."""
 
 
 def member(column: Column, values: Iterable[Any]) -> str:
@@ -42,6 +49,8 @@ def _literals(column: Column, values: Iterable[Any]) -> list[str]:
             return [sql.number(int(value)) for value in values if _is_whole(value)]
         case "float":
             return [sql.double(double) for value in values if (double := _as_double(value)) is not None]
+        case "decimal":
+            return [literal for value in values if (literal := _as_decimal(column, value)) is not None]
         case "bool":
             return [
                 str(value == 1).upper()
@@ -67,6 +76,21 @@ def _as_double(value: Any) -> float | None:
     except OverflowError:
         return None
     return None if math.isinf(double) and value not in (math.inf, -math.inf) else double
+
+
+def _as_decimal(column: Column, value: Any) -> str | None:
+    """The number as one that the column can hold exactly; 0.1 is 0.1, though no double is."""
+    match = _DECIMAL.fullmatch(column.type_name)
+    if match is None or int(match[1]) > _MAX_DIGITS:
+        raise NotCompiledError
+    if not isinstance(value, int | float | Decimal) or not math.isfinite(value):
+        return None
+    sign, digits, exponent = Decimal(str(value)).normalize(_EXACT).as_tuple()
+    scale, whole = int(match[2]), len(digits) + int(exponent)
+    if -int(exponent) > scale or whole > int(match[1]) - scale:
+        return None
+    number = f"{Decimal((sign, digits, exponent)):f}"
+    return f"CAST('{number}' AS DECIMAL({match[1]},{match[2]}))"
 
 
 def _is_whole(value: Any) -> bool:

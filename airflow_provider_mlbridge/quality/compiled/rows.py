@@ -10,10 +10,8 @@ from airflow_provider_mlbridge.quality.compiled import sql
 from airflow_provider_mlbridge.quality.compiled.builders import bound_of, check_rows, column_of
 from airflow_provider_mlbridge.quality.compiled.check import Check, NotCompiledError
 from airflow_provider_mlbridge.quality.compiled.members import member
-from airflow_provider_mlbridge.quality.compiled.regex import UntranslatableError, to_re2
 from airflow_provider_mlbridge.quality.expectation import Expectation
-from airflow_provider_mlbridge.quality.table import Column, Table
-from airflow_provider_mlbridge.quality.values import parse_bound
+from airflow_provider_mlbridge.quality.table import Table
 
 
 def _not_null(expectation: Expectation, table: Table, _: datetime) -> Check:
@@ -54,53 +52,10 @@ def _not_in_set(expectation: Expectation, table: Table, _: datetime) -> Check:
     return check_rows(expectation, table, sql.present(column), f"NOT {found}", (column,))
 
 
-def _regex(expectation: Expectation, table: Table, _: datetime) -> Check:
-    column, found = _found(expectation, table)
-    return check_rows(expectation, table, sql.present(column), found, (column,))
-
-
-def _not_regex(expectation: Expectation, table: Table, _: datetime) -> Check:
-    column, found = _found(expectation, table)
-    return check_rows(expectation, table, sql.present(column), f"NOT {found}", (column,))
-
-
-def _found(expectation: Expectation, table: Table) -> tuple[Column, str]:
-    column = column_of(expectation, table)
-    if column.family != "string":
-        raise NotCompiledError
-    pattern = expectation.kwargs.get("regex")
-    try:
-        translated = to_re2("(?s).*" if pattern is None else pattern)
-    except UntranslatableError:
-        raise NotCompiledError from None
-    return column, f"regexp_matches({column.alias}, {sql.text(translated)})"
-
-
-def _lengths(expectation: Expectation, table: Table, _: datetime) -> Check:
-    column = column_of(expectation, table)
-    if column.family != "string":
-        raise NotCompiledError
-    length = f"length({column.alias})"
-    if "value" in expectation.kwargs:
-        valid = f"{length} = {sql.number(expectation.kwargs['value'])}"
-        return check_rows(expectation, table, sql.present(column), valid, (column,))
-    conditions = []
-    for name, sign, strict in (("min_value", ">", "strict_min"), ("max_value", "<", "strict_max")):
-        bound = parse_bound(expectation.kwargs.get(name), name)
-        if isinstance(bound, int | float):
-            operator = sign if expectation.kwargs.get(strict) else f"{sign}="
-            conditions.append(f"{length} {operator} {sql.number(bound)}")
-    return check_rows(expectation, table, sql.present(column), f"({' AND '.join(conditions)})", (column,))
-
-
 COMPILERS: dict[str, Callable[[Expectation, Table, datetime], Check]] = {
-    "expect_column_value_lengths_to_be_between": _lengths,
-    "expect_column_value_lengths_to_equal": _lengths,
     "expect_column_values_to_be_between": _between,
     "expect_column_values_to_be_in_set": _in_set,
     "expect_column_values_to_be_null": _null,
-    "expect_column_values_to_match_regex": _regex,
     "expect_column_values_to_not_be_in_set": _not_in_set,
     "expect_column_values_to_not_be_null": _not_null,
-    "expect_column_values_to_not_match_regex": _not_regex,
 }
