@@ -19,6 +19,7 @@ from airflow_provider_mlbridge.quality.expectation import Expectation, Severity
 from airflow_provider_mlbridge.quality.outcome import Engine, Outcome
 from airflow_provider_mlbridge.quality.profile import ColumnProfile
 from airflow_provider_mlbridge.quality.reporting.describe import expected_text, label, observed_text
+from airflow_provider_mlbridge.quality.reporting.gx_document import expectation_config
 from airflow_provider_mlbridge.quality.values import json_value
 from airflow_provider_mlbridge.results import XCOM_LIMIT_BYTES, QualitySummary, Snapshot
 
@@ -132,22 +133,16 @@ class ExpectationResult:
 
     def to_gx_json(self) -> dict[str, Any]:
         """The result as Great Expectations writes it (``ExpectationValidationResult``)."""
-        extra = self.expectation.extra
         failed = self.success is None
         return {
             "success": bool(self.success),
-            "expectation_config": {
-                "type": self.type,
-                "kwargs": json_value(self.kwargs),
-                "meta": json_value(extra.get("meta") or {}),
-                "severity": self.expectation.severity,
-                **{name: json_value(extra[name]) for name in ("notes", "description", "id") if name in extra},
-            },
+            "expectation_config": expectation_config(self.expectation),
             "result": json_value(self.result),
-            "meta": {"mlbridge": {"engine": self.engine, "severity": self.severity}},
+            "meta": {"mlbridge": {"type": self.type, "engine": self.engine, "severity": self.severity}},
             "exception_info": {
                 "raised_exception": failed,
-                "exception_traceback": None,
+                # Data Docs want text here; a real one might quote values of rows.
+                "exception_traceback": "" if failed else None,
                 "exception_message": self.exception_message if failed else None,
             },
         }
@@ -230,6 +225,11 @@ class QualityReport:
                 "success_percent": passed / evaluated * 100 if evaluated else None,
             },
             "meta": {
+                # Data Docs take name and time of the page from here.
+                "run_id": {
+                    "run_name": self.snapshot.fingerprint[:12],
+                    "run_time": self.checked_at.isoformat(timespec="seconds"),
+                },
                 "mlbridge": {
                     "success": self.success,
                     "fail_on": self.fail_on,

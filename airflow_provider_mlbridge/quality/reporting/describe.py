@@ -10,9 +10,12 @@ from typing import Any
 from airflow_provider_mlbridge.quality.catalog import (
     ANOMALIES,
     ANOMALY_DEFAULTS,
+    BYTES_ANOMALY,
     COLUMN_MAX_AGE,
     COLUMN_TYPE,
     DATAMART_MAX_AGE,
+    NULL_RATIO_ANOMALY,
+    ROW_COUNT_ANOMALY,
 )
 from airflow_provider_mlbridge.quality.expectation import Expectation
 from airflow_provider_mlbridge.quality.outcome import Outcome
@@ -25,6 +28,22 @@ def label(expectation: Expectation) -> str:
     """Type and columns: ``expect_column_values_to_be_between(fare)``."""
     names = (name if name.isprintable() else repr(name) for name in expectation.columns)
     return f"{expectation.type}({', '.join(names)})"
+
+
+_SUBJECTS = {
+    BYTES_ANOMALY: "bytes of the files",
+    COLUMN_MAX_AGE: "age of the newest value",
+    COLUMN_TYPE: "type of the column",
+    DATAMART_MAX_AGE: "age of the newest file",
+    NULL_RATIO_ANOMALY: "share of rows without a value",
+    ROW_COUNT_ANOMALY: "number of rows",
+}
+
+
+def subject_text(expectation: Expectation) -> str:
+    """What an expectation of a type of our own is about, in words."""
+    where = f" in {', '.join(expectation.columns)}" if expectation.columns else ""
+    return f"{_SUBJECTS[expectation.type]}{where}"
 
 
 def expected_text(expectation: Expectation) -> str:

@@ -254,6 +254,7 @@ def test_nan_is_measured_since_no_footer_counts_it(table: Table) -> None:
     with open_session(table, [path], Limits()) as session:
         row = session.query(f"SELECT {compiled.measures[0]} FROM {session.source}")[0]
     outcome = compiled.judge(row)
+    assert isinstance(outcome, Outcome)
     assert (outcome.success, outcome.result["observed_value"], outcome.engine) == (True, 0.5, "duckdb")
 
 
