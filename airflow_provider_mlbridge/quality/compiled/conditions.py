@@ -13,7 +13,9 @@ translated. Everything else (arithmetic, methods of text, names of variables) is
 from __future__ import annotations
 
 import ast
+import math
 import re
+import struct
 from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any
@@ -269,11 +271,18 @@ def _condition(column: Column, sign: str, value: Any) -> str:
     if isinstance(value, date) and column.family in ("date", "timestamp", "timestamptz"):
         return f"{sql.operand(column, value)} {sign} {sql.literal(column, value)}"
     if isinstance(value, int | float) and value == value and column.family in (*_NUMBERS, "bool"):
-        if column.type_name == "float32" and isinstance(value, float):
-            # pandas rounds the number to what such a column can hold.
-            return f"{column.alias} {sign} {sql.double(value)}::FLOAT"
+        if column.type_name == "float32":
+            value = _rounded(value)
         return f"{sql.operand(column, value)} {sign} {sql.literal(column, value)}"
     raise NotCompiledError
+
+
+def _rounded(value: float) -> float:
+    """The number as pandas rounds it beside a column of 32 bits: to what such a column can hold."""
+    try:
+        return float(struct.unpack("f", struct.pack("f", value))[0])
+    except OverflowError:
+        return math.copysign(math.inf, value)
 
 
 def _moment(text: str) -> date | None:
