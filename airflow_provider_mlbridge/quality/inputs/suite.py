@@ -1,18 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where expectations come from: arguments and suites of Great Expectations."""
+"""Suites of Great Expectations: as JSON, as a mapping, as its objects, or from a callable that makes them."""
 
 from __future__ import annotations
 
+import inspect
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_mlbridge.exceptions import (
     ConfigurationError,
     DatasetNotFoundError,
     InvalidExpectationError,
+    MLBridgeError,
 )
 from airflow_provider_mlbridge.quality.expectation import Expectation, parse_expectation
+from airflow_provider_mlbridge.quality.inputs.imported import from_gx_suite
 from airflow_provider_mlbridge.storage import open_store
 
 if TYPE_CHECKING:
@@ -33,28 +36,70 @@ def parse_expectations(items: Sequence[object], source: str) -> list[Expectation
     return [parse_expectation(item, f"{source}[{position}]") for position, item in enumerate(items)]
 
 
-def load_suite(suite: object, *, s3_client: S3Client | None = None) -> tuple[str, list[Expectation]]:
+def load_suite(
+    suite: object, *, s3_client: S3Client | None = None, context: object = None
+) -> tuple[str, list[Expectation]]:
     """
     Name and expectations of a suite.
 
-    :param suite: the suite as a mapping, as an object of Great Expectations, or where its JSON is: a local
-        path, or a ``file://`` or ``s3://`` URI.
-    :raises ConfigurationError: when there is no suite there, or it is no JSON.
+    :param suite: the suite as a mapping, as an object of Great Expectations or a list of its expectations,
+        where its JSON is (a local path, or a ``file://`` or ``s3://`` URI), or a callable that returns one of
+        these. It is called with ``context`` when it has a parameter without a default, else without
+        arguments.
+    :param context: what to call a callable with, such as the context of an Airflow task.
+    :raises ConfigurationError: when there is no suite there, or it is no JSON, or the callable fails.
     :raises InvalidExpectationError: for an expectation that is wrong.
     """
     source = "suite"
+    if callable(suite):
+        source = f"suite {_name(suite)}()"
+        suite = _call(suite, context)
     if isinstance(suite, str):
         source = f"suite {suite}"
         suite = _read(suite, s3_client)
     elif hasattr(suite, "to_json_dict"):
         suite = suite.to_json_dict()
+    elif hasattr(suite, "configuration"):
+        suite = [suite]
+    if isinstance(suite, list | tuple):
+        return "suite", parse_expectations(suite, source)
     if not isinstance(suite, Mapping) or not isinstance(suite.get("expectations"), list | tuple):
         raise InvalidExpectationError(
             f"{source} must be a mapping with 'name' and a list 'expectations', as Great Expectations "
             f"writes it, got {_kind(suite)}"
         )
     name = str(suite.get("name") or "suite")
-    return name, parse_expectations(suite["expectations"], f"{source}: expectations")
+    expectations = from_gx_suite(suite["expectations"], suite.get("meta"))
+    return name, parse_expectations(expectations, f"{source}: expectations")
+
+
+def _call(suite: Callable[..., Any], context: object) -> object:
+    try:
+        made = suite(context) if _takes_context(suite) else suite()
+    except MLBridgeError:
+        raise
+    # Whatever the user's code raises, the message says whose code it was.
+    except Exception as error:
+        raise ConfigurationError(
+            f"suite={_name(suite)}: the callable raised {type(error).__name__}: {error}"
+        ) from error
+    if callable(made):
+        raise ConfigurationError(f"suite={_name(suite)}: the callable returned another one, {_name(made)}")
+    return made
+
+
+def _takes_context(suite: Callable[..., Any]) -> bool:
+    try:
+        parameters = inspect.signature(suite).parameters.values()
+    except (TypeError, ValueError):
+        # Written in C, without a signature.
+        return False
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return any(item.kind in positional and item.default is item.empty for item in parameters)
+
+
+def _name(suite: object) -> str:
+    return str(getattr(suite, "__qualname__", None) or type(suite).__qualname__)
 
 
 def _read(uri: str, s3_client: S3Client | None) -> Any:
