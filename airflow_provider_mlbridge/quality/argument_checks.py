@@ -7,12 +7,15 @@ import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
-from typing import Any, cast
+from typing import Any, TypeGuard, cast
 
 from airflow_provider_mlbridge.exceptions import InvalidExpectationError
 from airflow_provider_mlbridge.quality.catalog import ANOMALIES, ANOMALY_DEFAULTS, ExpectationType
 from airflow_provider_mlbridge.quality.column_types import parse_type
 from airflow_provider_mlbridge.quality.values import Bound, in_utc, parse_bound
+
+INTERPOLATIONS = ("linear", "lower", "higher", "midpoint", "nearest")
+"""What ``allow_relative_error`` may say, besides False for ``nearest``."""
 
 
 def check_values(known: ExpectationType, kwargs: Mapping[str, Any]) -> None:
@@ -234,7 +237,62 @@ def _one_of(*valid: str) -> Callable[[Any, str], None]:
     return check
 
 
+def _quantile_ranges(value: object, name: str) -> None:
+    if not isinstance(value, Mapping) or not {"quantiles", "value_ranges"} <= value.keys():
+        raise InvalidExpectationError(
+            f"{name} must have the keys 'quantiles' and 'value_ranges', got {value!r}"
+        )
+    quantiles, ranges = value["quantiles"], value["value_ranges"]
+    for key, listed in (("quantiles", quantiles), ("value_ranges", ranges)):
+        if not isinstance(listed, list | tuple):
+            raise InvalidExpectationError(f"{name}: {key} must be a list, got {listed!r}")
+    for quantile in quantiles:
+        if not _is_number(quantile) or not 0 <= quantile <= 1:
+            raise InvalidExpectationError(
+                f"{name}: a quantile must be a number from 0 to 1, got {quantile!r}"
+            )
+    if len(quantiles) != len(ranges):
+        raise InvalidExpectationError(
+            f"{name} has {len(quantiles)} quantiles, but {len(ranges)} value_ranges"
+        )
+    for bounds in ranges:
+        if (
+            not isinstance(bounds, list | tuple)
+            or len(bounds) != 2
+            or not all(bound is None or _is_number(bound) for bound in bounds)
+        ):
+            raise InvalidExpectationError(
+                f"{name}: each of value_ranges must be two numbers, None where there is no bound, "
+                f"got {bounds!r}"
+            )
+        if None not in bounds and bounds[0] > bounds[1]:
+            raise InvalidExpectationError(f"{name}: {bounds[0]!r} is greater than {bounds[1]!r}")
+
+
+def _relative_error(value: object, name: str) -> None:
+    if value is not False and value not in INTERPOLATIONS:
+        raise InvalidExpectationError(
+            f"{name} must be false or one of {', '.join(map(repr, INTERPOLATIONS))}, got {value!r}"
+        )
+
+
+def _multiplier(value: object, name: str) -> None:
+    if not _is_number(value) or value < 0:
+        raise InvalidExpectationError(f"{name} must be a number from 0, got {value!r}")
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value == value
+
+
 _CHECKS: dict[str, Callable[[Any, str], None]] = {
+    "quantile_ranges": _quantile_ranges,
+    "allow_relative_error": _relative_error,
+    "ties_okay": _flag,
+    "threshold": _number,
+    "double_sided": _flag,
+    "multiplier": _multiplier,
+    "method": _one_of("iqr", "std"),
     "column": _column,
     "column_A": _column,
     "column_B": _column,

@@ -19,9 +19,12 @@ from datetime import datetime
 
 from airflow_provider_mlbridge.quality.compiled import (
     aggregates,
+    deviations,
+    distincts,
     multicolumn,
     pairs,
     patterns,
+    quantiles,
     rows,
     uniqueness,
 )
@@ -33,16 +36,15 @@ __all__ = ["Check", "Grouping", "NotCompiledError", "compile_check"]
 
 COMPILERS: dict[str, Callable[[Expectation, Table, datetime], Check]] = {
     **aggregates.COMPILERS,
+    **deviations.COMPILERS,
+    **distincts.COMPILERS,
     **multicolumn.COMPILERS,
     **pairs.COMPILERS,
     **patterns.COMPILERS,
+    **quantiles.COMPILERS,
     **rows.COMPILERS,
     **uniqueness.COMPILERS,
 }
-
-CONDITIONAL = frozenset({*multicolumn.COMPILERS, *pairs.COMPILERS, *patterns.COMPILERS, *rows.COMPILERS})
-"""Types whose compilers heed a ``row_condition``, see :func:`~.conditions.condition_of`."""
-
 
 def compile_check(expectation: Expectation, table: Table, now: datetime) -> Check:
     """
@@ -52,7 +54,6 @@ def compile_check(expectation: Expectation, table: Table, now: datetime) -> Chec
     :raises CannotCheckError: when it makes no sense for columns of this type.
     """
     compiler = COMPILERS.get(expectation.type)
-    conditional = expectation.kwargs.get("row_condition") is not None
-    if compiler is None or (conditional and expectation.type not in CONDITIONAL):
+    if compiler is None:
         raise NotCompiledError
     return compiler(expectation, table, now)

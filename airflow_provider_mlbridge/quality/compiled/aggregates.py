@@ -11,7 +11,8 @@ from airflow_provider_mlbridge.quality.catalog import COLUMN_MAX_AGE
 from airflow_provider_mlbridge.quality.compiled import sql
 from airflow_provider_mlbridge.quality.compiled.builders import MOMENTS, bound_of, column_of
 from airflow_provider_mlbridge.quality.compiled.check import Check, NotCompiledError
-from airflow_provider_mlbridge.quality.engines.footers import age_outcome
+from airflow_provider_mlbridge.quality.compiled.conditions import condition_of
+from airflow_provider_mlbridge.quality.engines.footers import age_outcome, count_outcome
 from airflow_provider_mlbridge.quality.expectation import Expectation
 from airflow_provider_mlbridge.quality.instants import Instant
 from airflow_provider_mlbridge.quality.outcome import CannotCheckError, Outcome, between_outcome
@@ -30,20 +31,27 @@ def _extreme(function: str) -> Callable[[Expectation, Table, datetime], Check]:
                 sql.literal(column, bound)
         return Check(
             lambda values: between_outcome("duckdb", _observed(column, values[0]), expectation.kwargs),
-            (_extreme_measure(column, function),),
+            (_extreme_measure(column, function, condition_of(expectation, table)),),
         )
 
     return compiler
 
 
-def _extreme_measure(column: Column, function: str) -> str:
+def _extreme_measure(column: Column, function: str, condition: str | None = None) -> str:
+    aggregate = f"{function}({column.alias}) {_rows(column, condition)}"
     # Points in time as numbers: Python's types have neither their years nor their nanoseconds.
     if column.family == "date":
-        return f"({function}({column.alias}) - DATE '1970-01-01')"
+        return f"({aggregate} - DATE '1970-01-01')"
     if column.family in MOMENTS:
         unit = "ns" if sql.in_nanoseconds(column) else "us"
-        return f"epoch_{unit}({function}({column.alias}))"
-    return f"{function}({column.alias}) FILTER (WHERE {sql.present(column)})"
+        return f"epoch_{unit}({aggregate})"
+    return aggregate
+
+
+def _rows(column: Column, condition: str | None) -> str:
+    """The rows that an aggregate is taken over: those with a value, and within the condition."""
+    present = sql.present(column)
+    return f"FILTER (WHERE {present})" if condition is None else f"FILTER (WHERE {condition} AND {present})"
 
 
 def _observed(column: Column, value: Any) -> Any:
@@ -58,14 +66,74 @@ def _total(function: str) -> Callable[[Expectation, Table, datetime], Check]:
         column = column_of(expectation, table)
         if column.family not in ("int", "float", "decimal"):
             raise NotCompiledError
-        operand = column.alias if column.family == "int" else f"{column.alias}::DOUBLE"
-        measure = f"{function}({operand}) FILTER (WHERE {sql.present(column)})"
-        if function == "sum":
+        condition = condition_of(expectation, table)
+        if function == "avg":
+            measure = mean_measure(column, condition)
+        else:
             # The sum of nothing is 0, as in pandas.
-            measure = f"coalesce({measure}, 0)"
+            measure = f"coalesce({function}({_addend(column)}) {_rows(column, condition)}, 0)"
         return Check(lambda values: between_outcome("duckdb", values[0], expectation.kwargs), (measure,))
 
     return compiler
+
+
+def _addend(column: Column) -> str:
+    return column.alias if column.family == "int" else f"{column.alias}::DOUBLE"
+
+
+def mean_measure(column: Column, condition: str | None) -> str:
+    """The mean of a column of numbers."""
+    return f"avg({_addend(column)}) {_rows(column, condition)}"
+
+
+def stdev_measures(column: Column, condition: str | None) -> tuple[str, str]:
+    """The sample standard deviation of the finite numbers of a column, and how many others there are."""
+    value = f"{column.alias}::DOUBLE"
+    finite = f"{sql.present(column)} AND isfinite({value})"
+    rows = finite if condition is None else f"{condition} AND {finite}"
+    # DuckDB raises an error for infinite numbers.
+    return (
+        f"stddev_samp({value}) FILTER (WHERE {rows})",
+        f"count(*) {_rows(column, condition)} - count(*) FILTER (WHERE {rows})"
+        if column.family == "float"
+        else "0",
+    )
+
+
+def stdev(values: Sequence[Any]) -> float | None:
+    """The standard deviation, from :func:`stdev_measures`; none beside infinite numbers."""
+    return None if values[1] else values[0]
+
+
+def _stdev(expectation: Expectation, table: Table, _: datetime) -> Check:
+    column = column_of(expectation, table)
+    if column.family not in ("int", "float", "decimal"):
+        raise NotCompiledError
+    return Check(
+        lambda values: between_outcome("duckdb", stdev(values), expectation.kwargs),
+        stdev_measures(column, condition_of(expectation, table)),
+    )
+
+
+def _present_share(expectation: Expectation, table: Table, _: datetime) -> Check:
+    column = column_of(expectation, table)
+    condition = condition_of(expectation, table)
+
+    def judge(values: Sequence[Any]) -> Outcome:
+        present, rows = int(values[0]), int(values[1])
+        return between_outcome("duckdb", present / rows if rows else 0, expectation.kwargs)
+
+    rows = "count(*)" if condition is None else f"count(*) FILTER (WHERE {condition})"
+    return Check(judge, (f"count(*) {_rows(column, condition)}", rows))
+
+
+def _row_count(expectation: Expectation, table: Table, _: datetime) -> Check:
+    condition = condition_of(expectation, table)
+
+    def judge(values: Sequence[Any]) -> Outcome:
+        return count_outcome("duckdb", int(values[0]), expectation.kwargs)
+
+    return Check(judge, ("count(*)" if condition is None else f"count(*) FILTER (WHERE {condition})",))
 
 
 def _max_age(expectation: Expectation, table: Table, now: datetime) -> Check:
@@ -86,5 +154,9 @@ COMPILERS: dict[str, Callable[[Expectation, Table, datetime], Check]] = {
     "expect_column_max_to_be_between": _extreme("max"),
     "expect_column_mean_to_be_between": _total("avg"),
     "expect_column_min_to_be_between": _extreme("min"),
+    "expect_column_proportion_of_non_null_values_to_be_between": _present_share,
+    "expect_column_stdev_to_be_between": _stdev,
     "expect_column_sum_to_be_between": _total("sum"),
+    "expect_table_row_count_to_be_between": _row_count,
+    "expect_table_row_count_to_equal": _row_count,
 }

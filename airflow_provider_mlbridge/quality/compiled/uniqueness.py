@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Expectations about keys that do not repeat."""
+"""Expectations about keys that do not repeat, and about how many different values there are."""
 
 from __future__ import annotations
 
@@ -9,10 +9,34 @@ from typing import Any
 
 from airflow_provider_mlbridge.quality.compiled import sql
 from airflow_provider_mlbridge.quality.compiled.builders import column_of
-from airflow_provider_mlbridge.quality.compiled.check import Check, Grouping
+from airflow_provider_mlbridge.quality.compiled.check import (
+    DISTINCT,
+    REPEATED,
+    ROWS,
+    Check,
+    Grouping,
+    NotCompiledError,
+)
+from airflow_provider_mlbridge.quality.compiled.conditions import condition_of
 from airflow_provider_mlbridge.quality.expectation import Expectation
-from airflow_provider_mlbridge.quality.outcome import Outcome, map_outcome
+from airflow_provider_mlbridge.quality.outcome import Outcome, between_outcome, map_outcome
 from airflow_provider_mlbridge.quality.table import Column, Table
+
+UNHASHABLE = ("list", "struct", "map", "other")
+"""Families of columns whose values pandas cannot tell apart."""
+
+
+def groups_of(expectation: Expectation, table: Table, column: Column) -> Grouping:
+    """
+    The values of a column, each with its number of rows.
+
+    :raises NotCompiledError: for columns whose values are not counted this way.
+    """
+    if column.family in UNHASHABLE:
+        raise NotCompiledError
+    condition = condition_of(expectation, table)
+    where = sql.present(column) if condition is None else f"{condition} AND {sql.present(column)}"
+    return Grouping((column,), where)
 
 
 def _unique(expectation: Expectation, table: Table, _: datetime) -> Check:
@@ -33,19 +57,47 @@ def _compound_unique(expectation: Expectation, table: Table, _: datetime) -> Che
 
 
 def _grouped(expectation: Expectation, table: Table, columns: tuple[Column, ...], where: str) -> Check:
+    condition = condition_of(expectation, table)
+
     def judge(values: Sequence[Any]) -> Outcome:
+        *counted, considered, unexpected = values
         return map_outcome(
             "duckdb",
             mostly=expectation.mostly,
-            rows=table.rows,
-            considered=int(values[0]),
-            unexpected=int(values[1]),
+            rows=table.rows if condition is None else int(counted[0]),
+            considered=int(considered),
+            unexpected=int(unexpected),
         )
 
-    return Check(judge, grouping=Grouping(columns, where), columns=columns)
+    return Check(
+        judge,
+        () if condition is None else (f"count(*) FILTER (WHERE {condition})",),
+        grouping=Grouping(columns, where if condition is None else f"{condition} AND {where}"),
+        group_measures=(ROWS, REPEATED),
+        columns=columns,
+    )
+
+
+def _distinct_count(expectation: Expectation, table: Table, _: datetime) -> Check:
+    def judge(values: Sequence[Any]) -> Outcome:
+        return between_outcome("duckdb", int(values[0]), expectation.kwargs)
+
+    grouping = groups_of(expectation, table, column_of(expectation, table))
+    return Check(judge, grouping=grouping, group_measures=(DISTINCT,))
+
+
+def _distinct_proportion(expectation: Expectation, table: Table, _: datetime) -> Check:
+    def judge(values: Sequence[Any]) -> Outcome:
+        distinct, rows = int(values[0]), int(values[1])
+        return between_outcome("duckdb", distinct / rows if rows else 0, expectation.kwargs)
+
+    grouping = groups_of(expectation, table, column_of(expectation, table))
+    return Check(judge, grouping=grouping, group_measures=(DISTINCT, ROWS))
 
 
 COMPILERS: dict[str, Callable[[Expectation, Table, datetime], Check]] = {
+    "expect_column_proportion_of_unique_values_to_be_between": _distinct_proportion,
+    "expect_column_unique_value_count_to_be_between": _distinct_count,
     "expect_column_values_to_be_unique": _unique,
     "expect_compound_columns_to_be_unique": _compound_unique,
 }

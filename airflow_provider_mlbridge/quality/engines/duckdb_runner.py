@@ -1,16 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Runs compiled checks on DuckDB: one pass for all aggregates, one grouping per key, samples for what failed.
+Runs compiled checks on DuckDB: one pass for all aggregates, one grouping per key.
+
+Each pass reads every column that it needs once. There is a second one when bounds depend on what the first
+found.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from airflow_provider_mlbridge.quality.compiled import sql
-from airflow_provider_mlbridge.quality.compiled.check import Check, Grouping
+from airflow_provider_mlbridge.quality.compiled.check import Cell, Check, Grouping
 from airflow_provider_mlbridge.quality.engines.duckdb_session import Session, errors
+from airflow_provider_mlbridge.quality.engines.groupings import Groupings
+from airflow_provider_mlbridge.quality.masking import DROPPED, MaskingPolicy
 from airflow_provider_mlbridge.quality.outcome import (
     CannotCheckError,
     Outcome,
@@ -18,27 +23,75 @@ from airflow_provider_mlbridge.quality.outcome import (
 )
 
 _MANY = 8
+_MEASURES = 2000
+"""Measures of one query: planning takes more than proportionally longer with more."""
 
 
-def run_checks(session: Session, checks: Mapping[int, Check]) -> dict[int, Outcome]:
-    """The outcome of every check, by the key it came under."""
-    runner = _Runner(session)
-    return runner.aggregates(checks) | runner.groupings(checks)
+def run_checks(
+    session: Session, checks: MutableMapping[int, Check], policy: MaskingPolicy | None = None
+) -> dict[int, Outcome]:
+    """
+    The outcome of every check, by the key it came under.
+
+    :param checks: a check that had to be made from what the first pass found takes the place of the one it
+        came from, so that its rows can be shown afterwards.
+    :param policy: what may be shown of values; nothing of any column when None.
+    """
+    return _Runner(session, policy or MaskingPolicy()).run(checks)
 
 
 class _Runner:
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, policy: MaskingPolicy) -> None:
         self._session = session
+        self._policy = policy
+        self._known: dict[str, Any] = {}
+        self._groupings = Groupings(session, self._values)
 
-    def aggregates(self, checks: Mapping[int, Check]) -> dict[int, Outcome]:
-        wanted = {key: check for key, check in checks.items() if check.grouping is None}
+    def run(self, checks: MutableMapping[int, Check]) -> dict[int, Outcome]:
+        outcomes: dict[int, Outcome] = {}
+        pending: Mapping[int, Check] = dict(checks)
+        while pending:
+            next_pass: dict[int, Check] = {}
+            for key, found in self._judge_all(pending).items():
+                if isinstance(found, Check):
+                    checks[key] = next_pass[key] = found
+                else:
+                    outcomes[key] = found
+            pending = next_pass
+        return outcomes
+
+    def _judge_all(self, checks: Mapping[int, Check]) -> dict[int, Outcome | Check]:
+        wanted: dict[Grouping, dict[str, None]] = {}
+        for check in checks.values():
+            if check.grouping is not None:
+                wanted.setdefault(check.grouping, {}).update(dict.fromkeys(check.group_measures))
         # Several expectations on a column share measures, such as its number of values.
-        measures = list(dict.fromkeys(measure for check in wanted.values() for measure in check.measures))
-        values = self._measure(measures)
+        measures = [measure for check in checks.values() for measure in check.measures]
+        values = self._values([*measures, *self._groupings.ranges(wanted)])
+        groups = self._groupings.answer(wanted)
         return {
-            key: _judge(check, [values[measure] for measure in check.measures])
-            for key, check in wanted.items()
+            key: self._judge(
+                check,
+                [
+                    *(values[measure] for measure in check.measures),
+                    *(groups[check.grouping][measure] for measure in check.group_measures if check.grouping),
+                ],
+            )
+            for key, check in checks.items()
         }
+
+    def _judge(self, check: Check, values: Sequence[Any]) -> Outcome | Check:
+        found = _judge(check, values)
+        if isinstance(found, Outcome):
+            return replace(found, result=_shown(found.result, self._policy))
+        return found
+
+    def _values(self, measures: Sequence[str]) -> Mapping[str, Any]:
+        """The value of every measure, each evaluated once."""
+        missing = [measure for measure in dict.fromkeys(measures) if measure not in self._known]
+        for start in range(0, len(missing), _MEASURES):
+            self._known |= self._measure(missing[start : start + _MEASURES])
+        return self._known
 
     def _measure(self, measures: Sequence[str]) -> dict[str, Any]:
         """
@@ -71,40 +124,8 @@ class _Runner:
     def _pass(self, measures: Sequence[str]) -> tuple[Any, ...]:
         return self._session.query(f"SELECT {', '.join(measures)} FROM {self._session.source}")[0]  # noqa: S608
 
-    def groupings(self, checks: Mapping[int, Check]) -> dict[int, Outcome]:
-        counted: dict[Grouping, Sequence[Any]] = {}
-        proven: list[frozenset[str]] = []
-        outcomes: dict[int, Outcome] = {}
-        wanted = [(key, check, check.grouping) for key, check in checks.items() if check.grouping is not None]
-        # Short keys first: a key that holds a unique column without nulls is unique as well.
-        for key, check, grouping in sorted(wanted, key=lambda item: len(item[2].keys)):
-            names = frozenset(column.name for column in grouping.keys)
-            if grouping not in counted:
-                try:
-                    counted[grouping] = self._count(grouping, implied=any(known < names for known in proven))
-                except errors() as error:
-                    outcomes[key] = not_checked("duckdb", self._session.explain(error))
-                    continue
-            considered, repeated = counted[grouping]
-            if repeated == 0 and considered == self._session.table.rows:
-                proven.append(names)
-            outcomes[key] = _judge(check, (considered, repeated))
-        return outcomes
 
-    def _count(self, grouping: Grouping, *, implied: bool) -> Sequence[Any]:
-        source = self._session.source
-        if implied:
-            query = f"SELECT count(*) FILTER (WHERE {grouping.where}), 0 FROM {source}"  # noqa: S608
-        else:
-            keys = ", ".join(sql.key(column) for column in grouping.keys)
-            query = (
-                f"SELECT coalesce(sum(n), 0), coalesce(sum(n) FILTER (WHERE n > 1), 0) "  # noqa: S608
-                f"FROM (SELECT count(*) AS n FROM {source} WHERE {grouping.where} GROUP BY {keys})"
-            )
-        return self._session.query(query, floats=any(column.family == "float" for column in grouping.keys))[0]
-
-
-def _judge(check: Check, values: Sequence[Any]) -> Outcome:
+def _judge(check: Check, values: Sequence[Any]) -> Outcome | Check:
     for value in values:
         if isinstance(value, CannotCheckError):
             return not_checked("duckdb", value)
@@ -116,3 +137,19 @@ def _judge(check: Check, values: Sequence[Any]) -> Outcome:
     except Exception as error:  # noqa: BLE001
         # Its message might quote the value.
         return not_checked("duckdb", f"what DuckDB found could not be judged ({type(error).__name__})")
+
+
+def _shown(value: Any, policy: MaskingPolicy) -> Any:
+    """The result with only as much of values from the rows as may be shown."""
+    if isinstance(value, Cell):
+        shown = policy.shown(value.column.name, value.column.type_name, value.value)
+        return None if shown is DROPPED else shown
+    if isinstance(value, Mapping):
+        return {key: _shown(item, policy) for key, item in value.items()}
+    if isinstance(value, list):
+        return [
+            _shown(item, policy)
+            for item in value
+            if not (isinstance(item, Cell) and policy.is_dropped(item.column.name))
+        ]
+    return value

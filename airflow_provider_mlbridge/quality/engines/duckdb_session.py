@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,14 @@ if TYPE_CHECKING:
     from airflow_provider_mlbridge.storage.partitions import PartitionColumn
 
 _MEMORY = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B\s*", re.IGNORECASE)
+_BLIND = (
+    "statistics_propagation,filter_pushdown,join_filter_pushdown,row_group_pruner,top_n,late_materialization"
+)
+"""
+Optimizers that take minima and maxima from the footers for the data: they answer aggregates from them, drop
+conditions, and leave out row groups. Whether footers are trusted is decided in one place, :mod:`..table`.
+Parquet statistics know no NaN, either: ``isnan()`` was false for every NaN next to numbers (DuckDB 2.0).
+"""
 _PARTITION_TYPES = {"int64": "BIGINT", "date32": "DATE", "string": "VARCHAR"}
 
 
@@ -82,7 +91,8 @@ def open_session(table: Table, paths: Sequence[Path], limits: Limits) -> Iterato
         if limits.scratch_limit_bytes is not None:
             config["max_temp_directory_size"] = f"{limits.scratch_limit_bytes}B"
         with duckdb.connect(":memory:", config=config) as connection:
-            yield Session(connection, table, _source(connection, table, paths))
+            connection.execute(f"SET disabled_optimizers = '{_BLIND}'")
+            yield Session(connection, table, _source(connection, table, paths), limits, paths)
 
 
 def _source(connection: duckdb.DuckDBPyConnection, table: Table, paths: Sequence[Path]) -> str:
@@ -125,17 +135,27 @@ class Session:
     :param source: the datamart, to put after FROM; its columns are called as their ``alias``.
     """
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, table: Table, source: str) -> None:
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        table: Table,
+        source: str,
+        limits: Limits,
+        paths: Sequence[Path],
+    ) -> None:
         self.connection = connection
         self.table = table
         self.source = source
+        self.limits = limits
+        self._paths = paths
 
-    def query(self, query: str, *, floats: bool = True) -> list[tuple[Any, ...]]:
-        """All rows of a query; ``floats`` when it tells NaN from other values."""
-        # Parquet statistics know no NaN, and this optimizer concludes from them that a column has none:
-        # isnan() was false for every NaN next to numbers (DuckDB 2.0). Groupings gain by it, though.
-        disabled = "statistics_propagation" if floats else ""
-        self.connection.execute(f"SET disabled_optimizers = '{disabled}'")
+    @cached_property
+    def threads(self) -> int:
+        """Threads that a query uses."""
+        return int(self.query("SELECT current_setting('threads')")[0][0])
+
+    def query(self, query: str) -> list[tuple[Any, ...]]:
+        """All rows of a query."""
         rows: list[tuple[Any, ...]] = self.connection.execute(query).fetchall()
         return rows
 
@@ -146,7 +166,26 @@ class Session:
         message = mask_message(str(error), (), self.table.by_name)
         if isinstance(error, duckdb.OutOfMemoryException):
             return f"DuckDB ran out of memory; raise memory_limit or scratch_limit_bytes ({message})"
+        # What is wrong with a query or a value has a class of its own; what is wrong with a page has not.
+        broken = self._broken_file if type(error) in (duckdb.Error, duckdb.IOException) else None
+        if broken is not None:
+            return f"DuckDB could not read {broken}: {message}"
         return f"DuckDB could not evaluate it: {message}"
+
+    @cached_property
+    def _broken_file(self) -> str | None:
+        """The first file with a page that cannot be read, whichever column it is of."""
+        import duckdb
+
+        for file, path in zip(self.table.snapshot.files, self._paths, strict=True):
+            try:
+                # The sum of lengths, because counting values may leave them unread.
+                self.connection.execute(
+                    f"SELECT sum(length(t::VARCHAR)) FROM read_parquet({sql.path(path)}) AS t"  # noqa: S608
+                ).fetchall()
+            except duckdb.Error:
+                return file.path or path.name
+        return None
 
 
 def errors() -> tuple[type[Exception], ...]:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from itertools import zip_longest
@@ -16,6 +16,7 @@ from airflow_provider_mlbridge.quality.instants import Instant, nanoseconds
 from airflow_provider_mlbridge.quality.masking import mask
 from airflow_provider_mlbridge.quality.outcome import (
     SAMPLE_LIMIT,
+    Engine,
     Outcome,
     between_outcome,
     map_outcome,
@@ -87,17 +88,18 @@ def _columns_set(expectation: Expectation, table: Table, _: datetime) -> Outcome
 
 
 def _column_count(expectation: Expectation, table: Table, _: datetime) -> Outcome:
-    return _count(expectation, len(table.columns))
+    return count_outcome("footer", len(table.columns), expectation.kwargs)
 
 
 def _row_count(expectation: Expectation, table: Table, _: datetime) -> Outcome:
-    return _count(expectation, table.rows)
+    return count_outcome("footer", table.rows, expectation.kwargs)
 
 
-def _count(expectation: Expectation, observed: int) -> Outcome:
-    if "value" in expectation.kwargs:
-        return Outcome("footer", observed == expectation.kwargs["value"], {"observed_value": observed})
-    return between_outcome("footer", observed, expectation.kwargs)
+def count_outcome(engine: Engine, observed: int, kwargs: Mapping[str, Any]) -> Outcome:
+    """Judge a number of rows or columns against the ``value`` or the bounds that it should have."""
+    if "value" in kwargs:
+        return Outcome(engine, observed == kwargs["value"], {"observed_value": observed})
+    return between_outcome(engine, observed, kwargs)
 
 
 def _not_null(expectation: Expectation, table: Table, _: datetime) -> Outcome | None:

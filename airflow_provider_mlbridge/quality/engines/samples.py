@@ -33,7 +33,7 @@ def add_samples(
 
 def _add_sample(session: Session, check: Check, outcome: Outcome, unmasked: Collection[str]) -> Outcome:
     count = outcome.result.get("unexpected_count")
-    if count is None:
+    if count is None or "partial_unexpected_list" in outcome.result:
         return outcome
     hidden = all(column.name not in unmasked for column in check.columns)
     sample: list[Any]
@@ -63,7 +63,7 @@ def _sample_query(check: Check, source: str) -> str:
     same = " AND ".join(f"{key} IS NOT DISTINCT FROM d.k{position}" for position, key in enumerate(keys))
     return (
         f"WITH d AS (SELECT {named} FROM {source} WHERE {check.grouping.where} GROUP BY ALL "  # noqa: S608
-        f"HAVING count(*) > 1 LIMIT {SAMPLE_LIMIT}) SELECT {columns} FROM {source}, d WHERE {same} "
+        f"HAVING count(*) > 1 LIMIT {SAMPLE_LIMIT}) SELECT {columns} FROM {source} JOIN d ON {same} "
         f"LIMIT {SAMPLE_LIMIT}"
     )
 

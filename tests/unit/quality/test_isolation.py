@@ -43,7 +43,7 @@ def test_a_corrupt_page_leaves_the_other_columns(write_parquet: Writer) -> None:
         ],
     )
     assert [result.success for result in report.results] == [None, True, None, None, False]
-    assert "could not be read" in str(report.results[3].exception_message)
+    assert "t.parquet" in str(report.results[3].exception_message)
     with pytest.raises(DataQualityFailedError, match="1 of 5 expectations failed, 3 could not be checked"):
         report.raise_for_verdict()
 
@@ -53,7 +53,7 @@ def test_an_error_of_our_own_stays_with_its_expectation(write_parquet: Writer, m
     suite = [expect("column_values_to_be_in_set", column=name, value_set=[1, 2]) for name in "ab"]
     suite.append(expect("column_max_to_be_between", column="a", max_value=2))
     suite.append(expect("column_sum_to_be_between", column="a", max_value=3))
-    mocker.patch(f"{QUALITY}.compiled.rows._member", side_effect=[OverflowError("too far"), "TRUE"])
+    mocker.patch(f"{QUALITY}.compiled.rows.member", side_effect=[OverflowError("too far"), "TRUE"])
     mocker.patch(f"{QUALITY}.compiled.aggregates._observed", side_effect=RuntimeError("secret value 4711"))
     report = validate(str(path), suite)
     assert [result.success for result in report.results] == [None, True, None, True]

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+The groups of a key, counted once for all checks on it; exact, and on disk where memory does not hold them.
+
+A single key of integers that lie close together is counted by a bit for each number instead of a hash table,
+which takes a fraction of the time; the verdict is the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+from airflow_provider_mlbridge.quality.compiled import sql
+from airflow_provider_mlbridge.quality.compiled.check import DISTINCT, REPEATED, ROWS, Grouping
+from airflow_provider_mlbridge.quality.engines.duckdb_session import Session, errors
+from airflow_provider_mlbridge.quality.outcome import CannotCheckError
+
+_SIMPLE = frozenset({ROWS, REPEATED, DISTINCT})
+"""Measures that are known when it is known how many rows and how many different keys there are."""
+_SPARSE = 8
+"""Numbers per row from which on a hash table is faster than bits."""
+_SHARE = 16
+"""The part of the memory limit that the bits of all threads may take."""
+_LARGEST = 10**9 - 2
+"""DuckDB's limit for bits."""
+
+Measure = Callable[[Sequence[str]], Mapping[str, Any]]
+
+
+class Groupings:
+    """
+    Answers measures over groups.
+
+    :param measure: evaluates measures over rows, an error in the place of one that cannot be.
+    """
+
+    def __init__(self, session: Session, measure: Measure) -> None:
+        self._session = session
+        self._measure = measure
+        self._unique: list[frozenset[str]] = []
+
+    def ranges(self, wanted: Mapping[Grouping, Collection[str]]) -> list[str]:
+        """Measures over rows that :meth:`answer` will ask for, so that they are part of the same pass."""
+        return [
+            measure
+            for grouping, measures in wanted.items()
+            if _may_be_dense(grouping, measures)
+            for measure in _range(grouping)
+        ]
+
+    def answer(self, wanted: Mapping[Grouping, Collection[str]]) -> dict[Grouping, dict[str, Any]]:
+        """The value of every measure, or an error in its place."""
+        answers: dict[Grouping, dict[str, Any]] = {}
+        # Short keys first: a key that holds a unique column without nulls is unique as well.
+        for grouping, measures in sorted(wanted.items(), key=lambda item: len(item[0].keys)):
+            try:
+                answers[grouping] = self._count(grouping, measures)
+            except errors() as error:
+                answers[grouping] = dict.fromkeys(measures, CannotCheckError(self._session.explain(error)))
+        return answers
+
+    def _count(self, grouping: Grouping, measures: Collection[str]) -> dict[str, Any]:
+        names = frozenset(column.name for column in grouping.keys)
+        simple = _SIMPLE.issuperset(measures)
+        values: dict[str, Any] | None = None
+        if simple and any(known < names for known in self._unique):
+            rows = self._rows(grouping)
+            values = {ROWS: rows, DISTINCT: rows, REPEATED: 0}
+        elif simple and _may_be_dense(grouping, measures):
+            values = self._count_bits(grouping, measures)
+        if values is None:
+            listed = list(dict.fromkeys((*measures, ROWS, REPEATED)))
+            values = dict(zip(listed, self._session.query(self._query(grouping, listed))[0], strict=True))
+        if values.get(REPEATED) == 0 and values[ROWS] == self._session.table.rows:
+            self._unique.append(names)
+        return values
+
+    def _rows(self, grouping: Grouping) -> int:
+        measure = _count_of(grouping)
+        found = self._measure([measure])[measure]
+        if isinstance(found, CannotCheckError):
+            raise ValueError(str(found))
+        return int(found)
+
+    def _count_bits(self, grouping: Grouping, measures: Collection[str]) -> dict[str, Any] | None:
+        """Rows and different keys by a bit for each number; None when that does not answer or pay."""
+        asked = _range(grouping)
+        found = self._measure(asked)
+        rows, low, high = (found[measure] for measure in asked)
+        if any(isinstance(value, CannotCheckError) for value in (rows, low, high)):
+            return None
+        if not rows:
+            return {ROWS: 0, DISTINCT: 0, REPEATED: 0}
+        size = high - low + 1
+        limits = self._session.limits
+        if size > min(_LARGEST, _SPARSE * rows, limits.memory_bytes // _SHARE * 8 // self._session.threads):
+            return None
+        column = grouping.keys[0]
+        bits = (
+            f"bit_count(bitstring_agg({column.alias}, {sql.number(low)}, {sql.number(high)}) "
+            f"FILTER (WHERE {grouping.where}))"
+        )
+        distinct = self._measure([bits])[bits]
+        if isinstance(distinct, CannotCheckError):
+            return None
+        if distinct == rows:
+            return {ROWS: rows, DISTINCT: rows, REPEATED: 0}
+        # Which rows repeat is more than bits can tell.
+        return None if REPEATED in measures else {ROWS: rows, DISTINCT: distinct}
+
+    def _query(self, grouping: Grouping, measures: Sequence[str]) -> str:
+        keys = ", ".join(f"{sql.key(column)} AS {column.alias}" for column in grouping.keys)
+        by = ", ".join(str(position + 1) for position in range(len(grouping.keys)))
+        groups = (
+            f"SELECT {keys}, count(*) AS n FROM {self._session.source} "  # noqa: S608
+            f"WHERE {grouping.where} GROUP BY {by}"
+        )
+        listed = ", ".join(measures)
+        over = "groups"
+        if _mention(measures, "upto"):
+            over = (
+                f"(SELECT *, sum(n) OVER (ORDER BY {grouping.keys[0].alias} "  # noqa: S608
+                f"ROWS UNBOUNDED PRECEDING) AS upto FROM groups)"
+            )
+        if _mention(measures, "total") or _mention(measures, "most"):
+            over += ", (SELECT sum(n) AS total, max(n) AS most FROM groups)"
+            groups = f"MATERIALIZED ({groups})"
+        else:
+            groups = f"({groups})"
+        return f"WITH groups AS {groups} SELECT {listed} FROM {over}"  # noqa: S608
+
+
+def _mention(measures: Iterable[str], name: str) -> bool:
+    return any(name in measure for measure in measures)
+
+
+def _may_be_dense(grouping: Grouping, measures: Collection[str]) -> bool:
+    (first, *others) = grouping.keys
+    return first.family == "int" and not others and first.partition is None and _SIMPLE.issuperset(measures)
+
+
+def _count_of(grouping: Grouping) -> str:
+    return f"count(*) FILTER (WHERE {grouping.where})"
+
+
+def _range(grouping: Grouping) -> list[str]:
+    column = grouping.keys[0].alias
+    extremes = (f"{function}({column}) FILTER (WHERE {grouping.where})" for function in ("min", "max"))
+    return [_count_of(grouping), *extremes]
