@@ -24,11 +24,14 @@ from airflow_provider_mlbridge.quality.expectation import Expectation
 from airflow_provider_mlbridge.quality.outcome import CannotCheckError, Outcome
 from airflow_provider_mlbridge.quality.reporting.describe import label
 from airflow_provider_mlbridge.quality.table import Table
+from airflow_provider_mlbridge.results import Snapshot
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+_KEYS = ("expect_column_values_to_be_unique", "expect_compound_columns_to_be_unique")
+"""Types whose unexpected rows are those with a key that repeats."""
 WORD_BITS = 64
 """Expectations per column of flags in the file of bad rows."""
 _CHUNK_ROWS = 1_000_000
@@ -42,14 +45,16 @@ class Broken:
     :param key: its position among the expectations.
     :param expectation: what was expected.
     :param count: how many rows break it, as it was judged.
-    :param check: its SQL.
-    :param positions: the rows themselves, where Great Expectations judged it.
+    :param condition: the rows that break it, in SQL.
+    :param grouping: or the key that repeats in them.
+    :param positions: or the rows themselves, where Great Expectations judged it.
     """
 
     key: int
     expectation: Expectation
     count: int
-    check: Check | None = None
+    condition: str | None = None
+    grouping: Grouping | None = None
     positions: NDArray[np.int64] | None = None
 
 
@@ -73,7 +78,8 @@ def find_broken(
     :param expectations: all expectations, by the same key as ``outcomes``.
     :param outcomes: with ``unexpected_count``, whatever the ``result_format`` of the report.
     :param severities: severities of the expectations that count.
-    :param checks: the SQL of those that are compiled; that of others is made here.
+    :param checks: the SQL that judged them, as :func:`~.engines.duckdb_runner.run_checks` left it; that of
+        those that the footers answered is made here.
     :raises ExpectationNotCheckedError: when one of them could not be evaluated, or cannot say which rows.
     """
     broken = []
@@ -108,20 +114,22 @@ def locate(
     count = int(outcome.result["unexpected_count"])
     positions = getattr(outcome, "unexpected_positions", None)
     if positions is not None:
-        return Broken(key, expectation, count, None, positions)
+        return Broken(key, expectation, count, positions=positions)
     check = (checks or {}).get(key)
     try:
         # The footers answered some, such as for a column without nulls: their SQL was never needed.
         check = check or compile_check(expectation, table, datetime.now(UTC))
     except (NotCompiledError, CannotCheckError):
         check = None
-    if check is None or (check.unexpected is None and check.grouping is None):
-        raise ExpectationNotCheckedError(
-            f"{label(expectation)}: {count} rows of {table.snapshot.uri} are unexpected, but engine "
-            f"{outcome.engine!r} does not say which. Give it severity 'info', so that it does not decide "
-            f"about rows."
-        )
-    return Broken(key, expectation, count, check)
+    if check is not None and check.unexpected is not None:
+        return Broken(key, expectation, count, condition=check.unexpected)
+    if check is not None and check.grouping is not None and expectation.type in _KEYS:
+        return Broken(key, expectation, count, grouping=check.grouping)
+    raise ExpectationNotCheckedError(
+        f"{label(expectation)}: {count} rows of {table.snapshot.uri} are unexpected, but engine "
+        f"{outcome.engine!r} does not say which. Give it severity 'info', so that it does not decide about "
+        f"rows."
+    )
 
 
 def located_source(session: Session) -> str:
@@ -139,6 +147,11 @@ def file_offsets(session: Session) -> list[int]:
     counts = {int(index): int(count) for index, count in session.query(query)}
     files = len(session.table.snapshot.files)
     return list(accumulate((counts.get(index, 0) for index in range(files)), initial=0))
+
+
+def origin_of(snapshot: Snapshot, number: int) -> str:
+    """The name of a file below the datamart's URI; that of the datamart itself when it is one file."""
+    return snapshot.files[number].path or snapshot.root.rsplit("/", 1)[-1]
 
 
 def repeated_rows(session: Session, grouping: Grouping, columns: str) -> str:
@@ -201,9 +214,7 @@ def _queries(
     position = f"(CAST([{starts}] AS BIGINT[]))[file_index::BIGINT + 1] + file_row_number AS position"
     queries = []
     conditions = [
-        (number, item.check.unexpected)
-        for number, item in enumerate(broken)
-        if item.check is not None and item.check.unexpected is not None
+        (number, item.condition) for number, item in enumerate(broken) if item.condition is not None
     ]
     if conditions:
         flags = ", ".join(_flags(conditions, word) for word in words)
@@ -213,8 +224,8 @@ def _queries(
         )
     groupings: dict[Grouping, list[tuple[int, str]]] = {}
     for number, item in enumerate(broken):
-        if item.check is not None and item.check.unexpected is None and item.check.grouping is not None:
-            groupings.setdefault(item.check.grouping, []).append((number, "TRUE"))
+        if item.grouping is not None:
+            groupings.setdefault(item.grouping, []).append((number, "TRUE"))
     for grouping, members in groupings.items():
         flags = ", ".join(_flags(members, word) for word in words)
         queries.append(repeated_rows(session, grouping, f"{position}, {flags}"))

@@ -41,6 +41,7 @@ from airflow_provider_mlbridge.quality.bad_rows import (
     concerns_rows,
     file_offsets,
     find_broken,
+    origin_of,
     write_bad_rows,
 )
 from airflow_provider_mlbridge.quality.compiled.check import Check
@@ -138,6 +139,7 @@ def write_quarantine(
     paths: Sequence[Path],
     quarantine_uri: str,
     *,
+    pinned: Snapshot | None = None,
     checks: Mapping[int, Check] | None = None,
     severities: Collection[str] = DEFAULT_SEVERITIES,
     s3_client: S3Client | None = None,
@@ -157,7 +159,8 @@ def write_quarantine(
     :param session: a DuckDB session over the datamart.
     :param paths: the snapshot's files, local, in its order.
     :param quarantine_uri: the prefix that all versions share; not inside of the datamart.
-    :param checks: the SQL of the compiled expectations, as far as it is at hand.
+    :param pinned: the snapshot that was pinned, where the session's is one of files that were made of it.
+    :param checks: the SQL of the compiled expectations, as it judged them.
     :param severities: severities of the expectations whose rows are set aside.
     :param scratch_dir: folder for temporary files: at most the bad rows' numbers, and one file of the
         datamart twice.
@@ -171,7 +174,8 @@ def write_quarantine(
     :raises QualityError: when the split does not agree with the verdicts; nothing is published.
     """
     table = session.table
-    check_quarantine(quarantine_uri, severities, table.snapshot)
+    pinned = pinned or table.snapshot
+    check_quarantine(quarantine_uri, severities, pinned)
     for name in (REASONS_COLUMN, FILE_COLUMN, ROW_COLUMN):
         if name in table.by_name:
             raise ConfigurationError(
@@ -187,7 +191,7 @@ def write_quarantine(
     if scratch_dir is not None:
         Path(scratch_dir).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="mlbridge-quarantine-", dir=scratch_dir) as folder:
-        split = _Split(session, broken, paths, Path(folder), quarantine_uri)
+        split = _Split(session, broken, paths, pinned, Path(folder), quarantine_uri)
         split.check_scratch(scratch_limit_bytes)
         split.find_bad_rows()
         try:
@@ -240,6 +244,7 @@ class _Split:
         session: Session,
         broken: Sequence[Broken],
         paths: Sequence[Path],
+        pinned: Snapshot,
         folder: Path,
         quarantine_uri: str,
     ) -> None:
@@ -247,6 +252,11 @@ class _Split:
         self._table: Table = session.table
         self._broken = broken
         self._paths = paths
+        # Files that were made of an Iceberg table are not those that were pinned; others are, one by one.
+        same = len(pinned.files) == len(paths)
+        self._origins = [
+            origin_of(pinned if same else self._table.snapshot, item) for item in range(len(paths))
+        ]
         self._folder = folder
         self._quoted = quarantine_uri.startswith("file://")
         self._reasons = _reasons(broken)
@@ -264,7 +274,7 @@ class _Split:
         """
         words = -(-len(self._broken) // WORD_BITS)
         rows = min(self._table.rows, sum(item.count for item in self._broken))
-        largest = max(file.size for file in self._table.snapshot.files)
+        largest = max(path.stat().st_size for path in self._paths)
         # The list exists twice while it is put in order.
         needed = 2 * largest + 2 * rows * 8 * (1 + words) if self._broken else 0
         free = int(shutil.disk_usage(self._folder).free * _RESERVE)
@@ -312,9 +322,7 @@ class _Split:
                 self.clean_rows += _rows(path)
                 version.add(path, CLEAN_FOLDER + name)
             return
-        file = self._table.snapshot.files[number]
-        shown_name = file.path or self._table.snapshot.root.rsplit("/", 1)[-1]
-        parts = split_file(path, start, bad_rows, self._reasons, shown_name, self._folder)
+        parts = split_file(path, start, bad_rows, self._reasons, self._origins[number], self._folder)
         for index, count in enumerate(parts.counts):
             self._counts[index] += int(count)
         if parts.clean is not None:
