@@ -10,7 +10,7 @@ with half a result. Anything large travels by URI; a serialised result stays und
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Self
 
@@ -115,7 +115,14 @@ class Snapshot(_Result):
     :param pinned_at: UTC time of the listing, ISO 8601.
     :param modified_at: UTC time of the newest file, ISO 8601.
     :param files: the files; empty in the XCom form of a large snapshot, which is listed anew and compared
-        with the fingerprint when it is read.
+        with the fingerprint when it is read, and of an Iceberg table, whose manifests are read anew.
+    :param partitions: the partitions that were asked for, by column: the texts of the folders, decoded; empty
+        for all. Left out of the JSON when empty.
+    :param schema_evolution: ``union`` when files may have different columns, see
+        :func:`~airflow_provider_mlbridge.storage.opened_snapshot`; ``strict`` when not, then left out of the
+        JSON.
+    :param iceberg: for an Iceberg table ``metadata`` (its metadata file, below the root where it is there),
+        ``snapshot_id`` and ``schema_id``; left out of the JSON when empty.
     """
 
     KIND: ClassVar[str] = "mlbridge.snapshot"
@@ -129,10 +136,16 @@ class Snapshot(_Result):
     pinned_at: str
     modified_at: str
     files: tuple[PinnedFile, ...] = ()
+    partitions: Mapping[str, Sequence[str]] = field(default_factory=dict, hash=False)
+    schema_evolution: str = "strict"
+    iceberg: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types; ``files`` is left out when it would not fit into XCom."""
         document = super().to_dict()
+        for name, default in (("partitions", {}), ("schema_evolution", "strict"), ("iceberg", {})):
+            if document[name] == default:
+                del document[name]
         if len(json.dumps(document).encode()) > self.INLINE_LIMIT_BYTES:
             document["files"] = []
         return document
@@ -140,7 +153,8 @@ class Snapshot(_Result):
     @classmethod
     def _typed(cls, values: dict[str, Any]) -> dict[str, Any]:
         files = tuple(PinnedFile(*item) for item in values.get("files") or ())
-        return {**values, "files": files}
+        partitions = {name: tuple(texts) for name, texts in (values.get("partitions") or {}).items()}
+        return {**values, "files": files, "partitions": partitions}
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import fcntl
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -45,6 +45,26 @@ class LocalStore:
         except PermissionError as error:
             raise StorageAccessError(f"{prefix_uri}: not readable: {error.strerror}") from error
         yield from sorted(found, key=lambda item: item.uri)
+
+    def level(self, prefix_uri: str) -> tuple[Sequence[str], Sequence[ObjectInfo]]:
+        """The folders and the files directly below the folder."""
+        root = local_path(prefix_uri)
+        folders: list[str] = []
+        files: list[ObjectInfo] = []
+        if not root.is_dir():
+            return folders, files
+        try:
+            for path in sorted(root.iterdir()):
+                name = quote(path.name, safe="=") if prefix_uri.startswith("file://") else path.name
+                uri = prefix_uri.rstrip("/") + "/" + name
+                if path.is_dir():
+                    folders.append(uri + "/")
+                else:
+                    with suppress(FileNotFoundError):  # removed between listing and stat
+                        files.append(_info(uri, path))
+        except PermissionError as error:
+            raise StorageAccessError(f"{prefix_uri}: not readable: {error.strerror}") from error
+        return folders, files
 
     def head(self, uri: str) -> ObjectInfo | None:
         """The file, or None when there is none or it is a folder."""

@@ -7,7 +7,7 @@ import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from airflow_provider_mlbridge.exceptions import InvalidParquetError
+from airflow_provider_mlbridge.exceptions import ConfigurationError, InvalidParquetError
 from airflow_provider_mlbridge.results import PinnedFile, Snapshot
 from airflow_provider_mlbridge.storage.store import ObjectStore, open_store
 
@@ -45,9 +45,23 @@ def read_footers(snapshot: Snapshot, *, s3_client: S3Client | None = None) -> tu
     """
     from concurrent.futures import ThreadPoolExecutor
 
+    check_is_files(snapshot)
     store = open_store(snapshot.root, s3_client=s3_client)
     with ThreadPoolExecutor(max_workers=min(8, max(1, len(snapshot.files)))) as pool:
         return tuple(pool.map(lambda file: _read_footer(snapshot, file, store), snapshot.files))
+
+
+def check_is_files(snapshot: Snapshot) -> None:
+    """
+    Refuse the snapshot of an Iceberg table, whose files hold rows that were deleted.
+
+    :raises ConfigurationError: saying how to read it.
+    """
+    if snapshot.iceberg:
+        raise ConfigurationError(
+            f"{snapshot.uri} is a table of Iceberg: its files are read inside storage.opened_snapshot(), "
+            f"which leaves out deleted rows"
+        )
 
 
 def _read_footer(snapshot: Snapshot, file: PinnedFile, store: ObjectStore) -> Footer:

@@ -16,6 +16,7 @@ from urllib.parse import unquote
 
 from airflow_provider_mlbridge.exceptions import InvalidParquetError
 from airflow_provider_mlbridge.results import Snapshot
+from airflow_provider_mlbridge.storage.uris import stored_path
 
 NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 
@@ -48,7 +49,7 @@ def partition_columns(snapshot: Snapshot, file_columns: Collection[str]) -> tupl
     :param file_columns: names of the columns inside the files.
     :raises InvalidParquetError: when the files lie in folders of different partitions.
     """
-    per_file = [_folder_values(file.path) for file in snapshot.files]
+    per_file = [folder_values(stored_path(snapshot.root, file.path)) for file in snapshot.files]
     if not per_file:
         return ()
     names = list(per_file[0])
@@ -65,7 +66,8 @@ def partition_columns(snapshot: Snapshot, file_columns: Collection[str]) -> tupl
     )
 
 
-def _folder_values(path: str) -> dict[str, str | None]:
+def folder_values(path: str) -> dict[str, str | None]:
+    """The decoded values of the folders ``column=value`` in a file's path, in order; None for no value."""
     values: dict[str, str | None] = {}
     for folder in path.split("/")[:-1]:
         name, sign, value = unquote(folder).partition("=")

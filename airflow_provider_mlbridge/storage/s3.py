@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ from airflow_provider_mlbridge.storage.uris import split_s3
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import ObjectTypeDef
 
 _REFUSED = frozenset(
     {
@@ -68,13 +69,21 @@ class S3Store:
             pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
             for page in pages:
                 for item in page.get("Contents", ()):
-                    yield ObjectInfo(
-                        f"s3://{bucket}/{item['Key']}",
-                        item["Size"],
-                        item["ETag"].strip('"'),
-                        None,
-                        item["LastModified"],
-                    )
+                    yield _listed(bucket, item)
+
+    def level(self, prefix_uri: str) -> tuple[Sequence[str], Sequence[ObjectInfo]]:
+        """The folders and the objects directly below the prefix."""
+        bucket, prefix = split_s3(prefix_uri)
+        folders: list[str] = []
+        objects: list[ObjectInfo] = []
+        with _errors(prefix_uri):
+            pages = self._client.get_paginator("list_objects_v2").paginate(
+                Bucket=bucket, Prefix=prefix, Delimiter="/"
+            )
+            for page in pages:
+                folders += [f"s3://{bucket}/{item['Prefix']}" for item in page.get("CommonPrefixes", ())]
+                objects += [_listed(bucket, item) for item in page.get("Contents", ())]
+        return folders, objects
 
     def head(self, uri: str) -> ObjectInfo | None:
         """The object, or None when there is none."""
@@ -210,6 +219,12 @@ class S3Store:
                 f"{uri} was written but is not there: does something delete behind the writer?"
             )
         return info
+
+
+def _listed(bucket: str, item: ObjectTypeDef) -> ObjectInfo:
+    return ObjectInfo(
+        f"s3://{bucket}/{item['Key']}", item["Size"], item["ETag"].strip('"'), None, item["LastModified"]
+    )
 
 
 def _batches(uris: Iterable[str], size: int) -> Iterator[list[str]]:

@@ -26,10 +26,10 @@ def common_schema(snapshot: Snapshot, footers: Sequence[Footer]) -> pa.Schema:
     """
     first = footers[0]
     for footer in footers:
-        _check_names(snapshot, footer)
-    expected = {field.name: _stored(field.type) for field in first.schema}
+        check_names(snapshot, footer)
+    expected = {field.name: stored_type(field.type) for field in first.schema}
     for footer in footers[1:]:
-        found = {field.name: _stored(field.type) for field in footer.schema}
+        found = {field.name: stored_type(field.type) for field in footer.schema}
         if list(found.items()) == list(expected.items()):
             continue
         differences = [f"{name!r} is missing" for name in expected if name not in found]
@@ -45,25 +45,37 @@ def common_schema(snapshot: Snapshot, footers: Sequence[Footer]) -> pa.Schema:
         more = f" and {len(differences) - 10} more" if len(differences) > 10 else ""
         raise InvalidParquetError(
             f"the files of {snapshot.uri} disagree on their columns: compared with {first.file.path}, in "
-            f"{footer.file.path} {shown}{more}. Let its producer write all files with one schema."
+            f"{footer.file.path} {shown}{more}. Let its producer write all files with one schema, or allow "
+            f'added and widened columns with schema_evolution="union".'
         )
     return first.schema
 
 
-def _stored(kind: pa.DataType) -> pa.DataType:
+def stored_type(kind: pa.DataType) -> pa.DataType:
     """The type without what is only Arrow's layout in memory."""
     import pyarrow as pa
 
     if pa.types.is_dictionary(kind):
-        return _stored(kind.value_type)
+        return stored_type(kind.value_type)
     if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
         return pa.string()
     if pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind):
         return pa.binary()
+    if pa.types.is_map(kind):
+        return pa.map_(stored_type(kind.key_type), stored_type(kind.item_type))
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return pa.list_(stored_type(kind.value_type))
+    if pa.types.is_struct(kind):
+        return pa.struct([(field.name, stored_type(field.type)) for field in kind.fields])
     return kind
 
 
-def _check_names(snapshot: Snapshot, footer: Footer) -> None:
+def check_names(snapshot: Snapshot, footer: Footer) -> None:
+    """
+    Refuse a file without columns, or with the same name twice.
+
+    :raises InvalidParquetError: naming the file and the column.
+    """
     names = footer.schema.names
     uri = snapshot.root + footer.file.path
     if not names:

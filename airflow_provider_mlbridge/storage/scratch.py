@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_mlbridge.exceptions import ScratchLimitError
 from airflow_provider_mlbridge.results import Snapshot
+from airflow_provider_mlbridge.storage.parquet import check_is_files
 from airflow_provider_mlbridge.storage.store import open_store
 from airflow_provider_mlbridge.storage.uris import local_path
 
@@ -42,10 +43,11 @@ def local_files(
     :raises ScratchLimitError: when the snapshot is larger than that, before anything is downloaded.
     :raises SnapshotChangedError: when an object is no longer the pinned one.
     """
+    check_is_files(snapshot)
     if not snapshot.root.startswith("s3://"):
-        _check_unchanged(snapshot)
+        check_unchanged(snapshot)
         yield [local_path(snapshot.root + file.path) for file in snapshot.files]
-        _check_unchanged(snapshot)
+        check_unchanged(snapshot)
         return
     if scratch_dir is not None:
         Path(scratch_dir).mkdir(parents=True, exist_ok=True)
@@ -54,7 +56,7 @@ def local_files(
         store = open_store(snapshot.root, s3_client=s3_client)
         paths: list[Path] = []
         for number, file in enumerate(snapshot.files):
-            path = Path(folder, *_partitions(file.path), f"{number:06d}.parquet")
+            path = Path(folder, *partition_folders(file.path), f"{number:06d}.parquet")
             path.parent.mkdir(parents=True, exist_ok=True)
             store.download(
                 snapshot.root + file.path, path, size=file.size, etag=file.etag, version_id=file.version_id
@@ -63,7 +65,7 @@ def local_files(
         yield paths
 
 
-def _partitions(key: str) -> list[str]:
+def partition_folders(key: str) -> list[str]:
     """
     The hive folders of a key, such as ``day=2026-01-01``.
 
@@ -84,7 +86,12 @@ def _check_size(snapshot: Snapshot, folder: str, limit: int | None) -> None:
         )
 
 
-def _check_unchanged(snapshot: Snapshot) -> None:
+def check_unchanged(snapshot: Snapshot) -> None:
+    """
+    Look whether the files of a local snapshot are still the pinned ones.
+
+    :raises SnapshotChangedError: naming the first that is not.
+    """
     store = open_store(snapshot.root)
     for file in snapshot.files:
         store.read(snapshot.root + file.path, etag=file.etag, length=0)

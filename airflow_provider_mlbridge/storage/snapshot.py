@@ -11,6 +11,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +25,9 @@ from airflow_provider_mlbridge.exceptions import (
 )
 from airflow_provider_mlbridge.results import FeatureSet, PinnedFile, QualitySummary, Snapshot
 from airflow_provider_mlbridge.storage.manifest import POINTER_NAME, VERSIONS_FOLDER, read_manifest
+from airflow_provider_mlbridge.storage.selection import PartitionSelector, Selection, check_selector
 from airflow_provider_mlbridge.storage.store import ObjectInfo, ObjectStore, open_store
-from airflow_provider_mlbridge.storage.uris import as_prefix, check_uri
+from airflow_provider_mlbridge.storage.uris import as_prefix, check_uri, is_table
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -34,6 +36,10 @@ _IN_PROGRESS = ("_temporary", ".hive-staging", "_delta_log_tmp", ".spark-staging
 """Folders that Spark and Hive committers fill before they move the files to their place."""
 
 _UNPUBLISHED = re.compile(rf"{VERSIONS_FOLDER}/\d{{8}}T\d{{6}}Z-[^/]+/")
+
+_TABLE_METADATA = re.compile(r"(^|/)metadata/[^/]+\.metadata\.json$")
+
+SCHEMA_EVOLUTION = ("strict", "union")
 
 
 def fingerprint_of(files: Iterable[PinnedFile]) -> str:
@@ -50,29 +56,64 @@ def fingerprint_of(files: Iterable[PinnedFile]) -> str:
 
 
 def pin_snapshot(
-    datamart: str | Mapping[str, Any] | Snapshot, *, s3_client: S3Client | None = None
+    datamart: str | Mapping[str, Any] | Snapshot,
+    *,
+    partitions: PartitionSelector | None = None,
+    schema_evolution: str | None = None,
+    s3_client: S3Client | None = None,
 ) -> Snapshot:
     """
     List the Parquet files of a datamart and pin them.
 
-    :param datamart: the URI of one file, of a prefix (also hive-partitioned) or of a dataset published by
-        this package, whose pointer is followed; or an earlier result that carries a snapshot, which is then
-        checked to be unchanged.
+    :param datamart: the URI of one file, of a prefix (also hive-partitioned), of a dataset published by
+        this package, whose pointer is followed, or of an Iceberg table (``iceberg://catalog/namespace.table``
+        or its metadata file); or an earlier result that carries a snapshot, which is then checked to be
+        unchanged.
+    :param partitions: by partition column the value or the values to read, see
+        :mod:`~airflow_provider_mlbridge.storage.selection`; all when None. With an earlier result they choose
+        among its files.
+    :param schema_evolution: what to do with files of different columns, see
+        :func:`~airflow_provider_mlbridge.storage.opened_snapshot`: ``strict`` or ``union``; as in the earlier
+        result, or ``strict``, when None. An Iceberg table has rules of its own for that.
     :param s3_client: boto3 S3 client for ``s3://`` URIs.
-    :return: the snapshot, with all its files.
-    :raises DatasetNotFoundError: when nothing is stored there.
+    :return: the snapshot, with all its files (those of an Iceberg table stay in its manifests).
+    :raises ConfigurationError: for an argument that is wrong, among them a partition column that there is
+        none of.
+    :raises DatasetNotFoundError: when nothing is stored there, or nothing in those partitions.
     :raises DatasetEmptyError: when there is no Parquet file, or one of no bytes.
     :raises DatasetIncompleteError: when a writer is at work there.
     :raises SnapshotChangedError: when an earlier snapshot no longer holds.
     """
+    selection = check_selector(partitions)
+    if schema_evolution not in (None, *SCHEMA_EVOLUTION):
+        raise ConfigurationError(
+            f"schema_evolution={schema_evolution!r} is not valid; valid are "
+            f"{', '.join(map(repr, SCHEMA_EVOLUTION))}"
+        )
     earlier = earlier_snapshot(datamart)
     if earlier is None:
         if not isinstance(datamart, str):
             raise ConfigurationError(f"datamart must be a URI or the output of a task, got {datamart!r}")
-        return _pin(check_uri(datamart, argument="datamart"), s3_client)
+        uri = check_uri(datamart, argument="datamart", tables=True)
+        snapshot = _pin(uri, selection, s3_client)
+    else:
+        snapshot = _chosen(_checked(earlier, s3_client), selection, s3_client)
+    if schema_evolution is not None and not snapshot.iceberg:
+        snapshot = replace(snapshot, schema_evolution=schema_evolution)
+    _check_size(snapshot)
+    return snapshot
+
+
+def _checked(earlier: Snapshot, s3_client: S3Client | None) -> Snapshot:
+    """The earlier snapshot with its files, if they are still what they were."""
+    if earlier.iceberg:
+        from airflow_provider_mlbridge.storage.iceberg.table import load_again
+
+        return load_again(earlier, s3_client=s3_client).snapshot
     if earlier.files:
         return earlier
-    found = _pin_root(earlier.uri, earlier.root, open_store(earlier.root, s3_client=s3_client))
+    store = open_store(earlier.root, s3_client=s3_client)
+    found = _pin_root(earlier.uri, earlier.root, store, check_selector(earlier.partitions))
     if found.fingerprint != earlier.fingerprint:
         raise SnapshotChangedError(
             f"{earlier.uri} is no longer what was pinned at {earlier.pinned_at}: {earlier.file_count} files "
@@ -80,7 +121,50 @@ def pin_snapshot(
             f"{found.file_count} of {found.total_bytes} ({found.fingerprint[:12]}) now. "
             f"Run the chain again from its first task."
         )
-    return found
+    return replace(found, schema_evolution=earlier.schema_evolution)
+
+
+def _chosen(earlier: Snapshot, selection: Selection, s3_client: S3Client | None) -> Snapshot:
+    """Of an earlier snapshot the files that are selected."""
+    if not selection.wanted:
+        return earlier
+    if earlier.iceberg:
+        raise _no_partitions(earlier.uri)
+    if earlier.partitions:
+        if all(selection.holds(earlier.root, file.path) for file in earlier.files):
+            return earlier
+        raise ConfigurationError(
+            f"{earlier.uri} was pinned with the partitions {check_selector(earlier.partitions).describe()}, "
+            f"not {selection.describe()}. Leave partitions out here, or give the URI."
+        )
+    # Listed anew, since only a listing tells when the newest of the selected files was written.
+    store = open_store(earlier.root, s3_client=s3_client)
+    found = _pin_root(earlier.uri, earlier.root, store, selection)
+    pinned = {file.path: (file.size, file.etag) for file in earlier.files}
+    for file in found.files:
+        if pinned.get(file.path) != (file.size, file.etag):
+            raise SnapshotChangedError(
+                f"{earlier.root}{file.path} is not as it was pinned at {earlier.pinned_at}. Run the chain "
+                f"again from its first task."
+            )
+    return replace(found, schema_evolution=earlier.schema_evolution)
+
+
+def _no_partitions(uri: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"partitions: {uri} is a table of Iceberg, whose partitions are no folders. Leave partitions out; "
+        f"row_condition restricts an expectation to some rows."
+    )
+
+
+def _check_size(snapshot: Snapshot) -> None:
+    size = len(json.dumps(replace(snapshot, files=()).to_dict()).encode())
+    if size > Snapshot.INLINE_LIMIT_BYTES:
+        raise ConfigurationError(
+            f"the snapshot of {snapshot.uri} takes {size} bytes without its files, at most "
+            f"{Snapshot.INLINE_LIMIT_BYTES} can travel in XCom. Select fewer values of partitions (now "
+            f"{sum(map(len, snapshot.partitions.values()))}), or the level of folders above them."
+        )
 
 
 def earlier_snapshot(value: object) -> Snapshot | None:
@@ -104,24 +188,32 @@ def earlier_snapshot(value: object) -> Snapshot | None:
     return Snapshot.from_dict(value)
 
 
-def _pin(uri: str, s3_client: S3Client | None) -> Snapshot:
+def _pin(uri: str, selection: Selection, s3_client: S3Client | None) -> Snapshot:
+    if is_table(uri):
+        if selection.wanted:
+            raise _no_partitions(uri)
+        from airflow_provider_mlbridge.storage.iceberg.table import load_table
+
+        return load_table(uri, s3_client=s3_client).snapshot
     store = open_store(uri, s3_client=s3_client)
     if not uri.endswith("/"):
         info = store.head(uri)
         if info is not None:
+            if selection.wanted:
+                raise ConfigurationError(f"partitions: {uri} is one file, which has no partitions")
             return _snapshot(uri, uri, [PinnedFile("", info.size, info.etag, info.version_id)], [info])
     root = as_prefix(uri)
     pointer = store.head(root + POINTER_NAME)
     if pointer is not None:
         manifest = read_manifest(root, s3_client=s3_client)
         root = manifest.version_uri
-    snapshot = _pin_root(uri, root, store)
+    snapshot = _pin_root(uri, root, store, selection)
     if pointer is not None:
         _check_against_manifest(snapshot, manifest.etags)
     return snapshot
 
 
-def _pin_root(uri: str, root: str, store: ObjectStore) -> Snapshot:
+def _pin_root(uri: str, root: str, store: ObjectStore, selection: Selection) -> Snapshot:
     if not root.endswith("/"):
         info = store.head(root)
         if info is None:
@@ -129,9 +221,12 @@ def _pin_root(uri: str, root: str, store: ObjectStore) -> Snapshot:
         return _snapshot(uri, root, [PinnedFile("", info.size, info.etag, info.version_id)], [info])
     objects: list[ObjectInfo] = []
     seen = 0
-    for info in store.list(root):
+    _check_no_table_above(root, store)
+    for info in selection.objects(root, store):
         seen += 1
         relative = info.uri.removeprefix(root)
+        if _TABLE_METADATA.search(relative):
+            raise _is_table_of_iceberg(uri, info.uri)
         folders = relative.split("/")[:-1]
         busy = next((folder for folder in folders if folder.startswith(_IN_PROGRESS)), None)
         if busy is not None:
@@ -148,6 +243,11 @@ def _pin_root(uri: str, root: str, store: ObjectStore) -> Snapshot:
             )
         if relative.endswith((".parquet", ".parq", ".pq")) or _is_athena_file(relative):
             objects.append(info)
+    if selection.wanted:
+        selected = [info for info in objects if selection.holds(root, info.uri.removeprefix(root))]
+        if not selected and (objects or selection.met):
+            raise selection.nothing_found(uri)
+        objects = selected
     if not seen:
         raise DatasetNotFoundError(
             f"nothing is stored at {uri}: no object of that name and none below {root}"
@@ -158,7 +258,23 @@ def _pin_root(uri: str, root: str, store: ObjectStore) -> Snapshot:
             f"*.parq, *.pq; names that begin with _ or . are passed over)"
         )
     files = [PinnedFile(info.uri.removeprefix(root), info.size, info.etag) for info in objects]
-    return _snapshot(uri, root, files, objects)
+    return replace(_snapshot(uri, root, files, objects), partitions=selection.texts())
+
+
+def _check_no_table_above(root: str, store: ObjectStore) -> None:
+    # The folder "data" of an Iceberg table holds deleted rows, and files that no longer belong to it.
+    if root.endswith("/data/"):
+        for info in store.level(root.removesuffix("data/") + "metadata/")[1]:
+            if info.uri.endswith(".metadata.json"):
+                raise _is_table_of_iceberg(root, info.uri)
+
+
+def _is_table_of_iceberg(uri: str, metadata: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"{uri} belongs to a table of Iceberg ({metadata}): read as plain files it would show deleted rows "
+        f"and files that were replaced. Give iceberg://catalog/namespace.table, or the URI of its newest "
+        f"metadata file."
+    )
 
 
 def _is_athena_file(relative: str) -> bool:

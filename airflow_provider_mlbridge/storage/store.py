@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -44,6 +44,9 @@ class ObjectStore(Protocol):
 
     def list(self, prefix_uri: str) -> Iterator[ObjectInfo]:
         """All objects below the prefix, recursively, sorted by URI."""
+
+    def level(self, prefix_uri: str) -> tuple[Sequence[str], Sequence[ObjectInfo]]:
+        """The folders (with a slash at their end) and the objects directly below the prefix, sorted."""
 
     def head(self, uri: str) -> ObjectInfo | None:
         """The object, or None when there is none."""
