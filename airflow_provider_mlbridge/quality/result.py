@@ -19,7 +19,7 @@ from airflow_provider_mlbridge.quality.expectation import Expectation, Severity
 from airflow_provider_mlbridge.quality.outcome import Engine, Outcome
 from airflow_provider_mlbridge.quality.profile import ColumnProfile
 from airflow_provider_mlbridge.quality.reporting.describe import expected_text, label, observed_text
-from airflow_provider_mlbridge.quality.reporting.gx_document import expectation_config
+from airflow_provider_mlbridge.quality.reporting.gx_document import expectation_config, profile_document
 from airflow_provider_mlbridge.quality.values import json_value
 from airflow_provider_mlbridge.results import XCOM_LIMIT_BYTES, QualitySummary, Snapshot
 
@@ -245,6 +245,7 @@ class QualityReport:
                     "engines": dict(Counter(result.engine for result in self.results)),
                     "checked_at": self.checked_at.isoformat(timespec="seconds"),
                     "duration_seconds": round(self.duration_seconds, 3),
+                    **profile_document(self.profile),
                 }
             },
             "id": None,

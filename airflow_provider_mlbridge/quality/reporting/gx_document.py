@@ -9,7 +9,7 @@ Docs show in place of the type's own sentence. What they really are stands in ``
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -23,6 +23,7 @@ from airflow_provider_mlbridge.quality.catalog import (
     ROW_COUNT_ANOMALY,
 )
 from airflow_provider_mlbridge.quality.expectation import Expectation
+from airflow_provider_mlbridge.quality.profile import ColumnProfile
 from airflow_provider_mlbridge.quality.reporting.describe import expected_text, subject_text
 from airflow_provider_mlbridge.quality.values import json_value
 
@@ -36,6 +37,7 @@ _NEAREST = {
     BYTES_ANOMALY: "expect_table_row_count_to_be_between",
 }
 _ARGUMENTS = ("column", "type_")
+_COLUMNS = 200
 
 
 def expectation_config(expectation: Expectation) -> dict[str, Any]:
@@ -58,4 +60,14 @@ def expectation_config(expectation: Expectation) -> dict[str, Any]:
         "meta": meta,
         "severity": expectation.severity,
         **fields,
+    }
+
+
+def profile_document(profiles: Sequence[ColumnProfile]) -> dict[str, Any]:
+    """The profile of the columns, of so many that the document stays small; nothing when there is none."""
+    if not profiles:
+        return {}
+    return {
+        "columns": [item.to_dict() for item in profiles[:_COLUMNS]],
+        "columns_left_out": max(0, len(profiles) - _COLUMNS),
     }

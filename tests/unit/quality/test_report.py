@@ -20,7 +20,7 @@ from airflow_provider_mlbridge.exceptions import DataQualityFailedError
 from airflow_provider_mlbridge.quality import QualityReport, validate, write_report
 from airflow_provider_mlbridge.quality.engines.gx import import_gx
 from airflow_provider_mlbridge.quality.masking import mask_message
-from airflow_provider_mlbridge.quality.reporting.report import to_html
+from airflow_provider_mlbridge.quality.reporting.page import to_html
 from airflow_provider_mlbridge.quality.values import json_value
 
 Writer = Callable[..., Path]
@@ -166,7 +166,7 @@ def test_files_are_written(write_parquet: Writer, tmp_path: Path) -> None:
     assert "&lt;i&gt;" in page
     for outside in ("http", "<script", "<link", "src="):
         assert outside not in page.replace(str(tmp_path), "")
-    assert page.index("not checked") < page.index("failed (critical)")
+    assert page.index("not checked</span>") < page.index("failed (critical)</span>")
 
 
 def test_values_in_messages_of_great_expectations_are_masked(write_parquet: Writer) -> None:
