@@ -9,19 +9,21 @@ from datetime import datetime
 from itertools import zip_longest
 from typing import Any
 
-from airflow_provider_mlbridge.quality.catalog import COLUMN_TYPE, DATAMART_MAX_AGE
+from airflow_provider_mlbridge.quality.catalog import COLUMN_MAX_AGE, COLUMN_TYPE, DATAMART_MAX_AGE
 from airflow_provider_mlbridge.quality.column_types import parse_type
 from airflow_provider_mlbridge.quality.expectation import Expectation
 from airflow_provider_mlbridge.quality.instants import Instant, nanoseconds
 from airflow_provider_mlbridge.quality.masking import mask
 from airflow_provider_mlbridge.quality.outcome import (
     SAMPLE_LIMIT,
+    CannotCheckError,
     Engine,
     Outcome,
     between_outcome,
     map_outcome,
     with_sample,
 )
+from airflow_provider_mlbridge.quality.statistics import Extreme
 from airflow_provider_mlbridge.quality.table import Table
 
 
@@ -135,6 +137,56 @@ def _nulls(expectation: Expectation, table: Table) -> int | None:
     return None if column.family == "float" else column.null_count
 
 
+def _present_share(expectation: Expectation, table: Table, _: datetime) -> Outcome | None:
+    nulls = _nulls(expectation, table)
+    if nulls is None:
+        return None
+    share = (table.rows - nulls) / table.rows if table.rows else 0
+    return between_outcome("footer", share, expectation.kwargs)
+
+
+def _extreme(position: int) -> Callable[[Expectation, Table, datetime], Outcome | None]:
+    def check(expectation: Expectation, table: Table, _: datetime) -> Outcome | None:
+        bounds = table.by_name[expectation.kwargs["column"]].bounds
+        return None if bounds is None else _between(bounds[position], expectation)
+
+    return check
+
+
+def _values_between(expectation: Expectation, table: Table, _: datetime) -> Outcome | None:
+    """An answer when all values lie within the bounds; which ones do not is for those who read them."""
+    column = table.by_name[expectation.kwargs["column"]]
+    if column.bounds is None or column.null_count is None:
+        return None
+    for value in column.bounds:
+        outcome = _between(value, expectation)
+        if outcome is None or (value is not None and not outcome.success):
+            return None
+    outcome = map_outcome(
+        "footer",
+        mostly=expectation.mostly,
+        rows=table.rows,
+        considered=table.rows - column.null_count,
+        unexpected=0,
+    )
+    return replace(outcome, result=with_sample(outcome.result, []))
+
+
+def _between(value: Extreme | None, expectation: Expectation) -> Outcome | None:
+    try:
+        return between_outcome("footer", value, expectation.kwargs)
+    except CannotCheckError:
+        # Said in the same words as for columns whose extremes are not known.
+        return None
+
+
+def _column_age(expectation: Expectation, table: Table, now: datetime) -> Outcome | None:
+    bounds = table.by_name[expectation.kwargs["column"]].bounds
+    if bounds is None or isinstance(bounds[1], int):
+        return None
+    return age_outcome("footer", bounds[1], expectation.kwargs, now)
+
+
 def _datamart_age(expectation: Expectation, table: Table, now: datetime) -> Outcome:
     newest = Instant(nanoseconds(datetime.fromisoformat(table.snapshot.modified_at)), "timestamptz")
     return age_outcome("footer", newest, expectation.kwargs, now)
@@ -162,9 +214,14 @@ _CLOCK_SECONDS = {"date": 86_400, "timestamp": 300, "timestamptz": 300}
 """How far ahead of now a value may be: clocks differ, and a day begins earlier elsewhere than in UTC."""
 
 _CHECKS: dict[str, Callable[[Expectation, Table, datetime], Outcome | None]] = {
+    COLUMN_MAX_AGE: _column_age,
     COLUMN_TYPE: _column_type,
     DATAMART_MAX_AGE: _datamart_age,
+    "expect_column_max_to_be_between": _extreme(1),
+    "expect_column_min_to_be_between": _extreme(0),
+    "expect_column_proportion_of_non_null_values_to_be_between": _present_share,
     "expect_column_to_exist": _column_to_exist,
+    "expect_column_values_to_be_between": _values_between,
     "expect_column_values_to_be_of_type": _column_type,
     "expect_column_values_to_be_in_type_list": _type_list,
     "expect_column_values_to_be_null": _null,
