@@ -191,15 +191,10 @@ def _describe(
 
 def _bounds(column: Column, policy: MaskingPolicy) -> tuple[Any, Any]:
     """Least and greatest value where the footers state them and they may be shown."""
-    shown = policy.is_plain(column.name) or (
-        column.family in (*_NUMBERS, *_INSTANTS) and not policy.is_dropped(column.name)
-    )
-    low, high = getattr(column, "minimum", None), getattr(column, "maximum", None)
-    if not shown or low is None or high is None:
+    if column.bounds is None or policy.is_dropped(column.name):
         return None, None
-    return tuple(
-        _cut(str(value) if isinstance(value, Instant) else json_value(value)) for value in (low, high)
-    )
+    low, high = (str(value) if isinstance(value, Instant) else value for value in column.bounds)
+    return low, high
 
 
 def _cut(value: Any) -> Any:

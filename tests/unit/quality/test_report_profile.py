@@ -56,6 +56,9 @@ def test_every_kind_of_column_is_described(write_parquet: Writer) -> None:
     )
     found = of(path)
     assert (found["n"].null_count, found["n"].null_ratio) == (1, 0.25)
+    assert (found["n"].minimum, found["n"].maximum) == (1, 3)
+    assert (found["day"].minimum, found["day"].maximum) == ("2024-01-01", "2024-01-03")
+    assert found["s"].minimum is None
     n = sample(found, "n")
     assert (n.rows, n.nulls, n.distinct) == (4, 1, 2)
     assert n.mean == pytest.approx(5 / 3)
@@ -92,6 +95,7 @@ def test_values_of_text_are_shown_only_where_they_may_be(write_parquet: Writer) 
     assert sample(found, "mask").top == (("value 1", 3), ("value 2", 2))
     assert found["drop"].sample is None
     assert (found["drop"].minimum, found["drop"].maximum) == (None, None)
+    assert of(path)["drop"].maximum == 9
     for name in ("hash", "mask", "drop"):
         text = json.dumps(found[name].to_dict())
         assert "@" not in text
