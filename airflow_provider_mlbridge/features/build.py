@@ -117,7 +117,7 @@ def build_feature_set(
 def _check_apart(snapshot: Snapshot, output_uri: str) -> None:
     # A pointer, a version or latest.parquet among the files of the datamart would become the datamart.
     output = _canonical(check_uri(output_uri, argument="output_uri"))
-    for place in (snapshot.uri, snapshot.root):
+    for place in (snapshot.root,) if snapshot.iceberg else (snapshot.uri, snapshot.root):
         read = _canonical(place)
         if output.startswith(read) or read.startswith(output):
             raise ConfigurationError(

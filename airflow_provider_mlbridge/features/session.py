@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,7 @@ from airflow_provider_mlbridge.results import Snapshot
 from airflow_provider_mlbridge.storage import (
     common_schema,
     local_files,
+    opened_snapshot,
     partition_columns,
     pin_snapshot,
     read_footers,
@@ -156,19 +157,19 @@ def open_session(
     snapshot = pin_snapshot(
         str(datamart.absolute()) if isinstance(datamart, Path) else datamart, s3_client=s3_client
     )
-    schema = common_schema(snapshot, read_footers(snapshot, s3_client=s3_client))
-    with (
-        local_files(
-            snapshot,
-            s3_client=s3_client,
-            scratch_dir=scratch_dir,
-            scratch_limit_bytes=scratch_limit_bytes,
-        ) as paths,
-        scratch_folder(scratch_dir) as folder,
-    ):
+    with ExitStack() as stack:
+        places: Any = {
+            "s3_client": s3_client,
+            "scratch_dir": scratch_dir,
+            "scratch_limit_bytes": scratch_limit_bytes,
+        }
+        near = stack.enter_context(opened_snapshot(snapshot, **places))
+        schema = common_schema(near, read_footers(near, s3_client=s3_client))
+        paths = stack.enter_context(local_files(near, **places))
+        folder = stack.enter_context(scratch_folder(scratch_dir))
         connection = _connect(memory_limit, threads, folder, scratch_limit_bytes)
         try:
-            columns = _open_files(connection, snapshot, schema, paths)
+            columns = _open_files(connection, near, schema, paths)
             yield Session(snapshot, connection, columns, _table(columns))
         finally:
             connection.close()

@@ -27,7 +27,8 @@ def s3_client_for(aws_conn_id: str | None, *uris: object) -> S3Client | None:
 
 def _mentions_s3(value: object) -> bool:
     if isinstance(value, str):
-        return value.startswith("s3://")
+        # The files of a table in a catalog are usually there.
+        return value.startswith(("s3://", "iceberg://"))
     if isinstance(value, Mapping):
         return any(_mentions_s3(item) for item in value.values())
     return False

@@ -72,7 +72,7 @@ class DatamartSensor(BaseSensorOperator):
     def execute(self, context: Context) -> Any:
         """Look once, and go on looking in the triggerer."""
         with failing_fast():
-            check_uri(self.datamart, argument="datamart")
+            check_uri(self.datamart, argument="datamart", tables=True)
             modified_after = self._modified_after(context)
         if not self.deferrable:
             return super().execute(context)

@@ -17,6 +17,7 @@ from airflow_provider_mlbridge.exceptions import (
 )
 from airflow_provider_mlbridge.results import Snapshot
 from airflow_provider_mlbridge.storage.parquet import read_footers
+from airflow_provider_mlbridge.storage.selection import PartitionSelector
 from airflow_provider_mlbridge.storage.snapshot import pin_snapshot
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ def look(
     *,
     modified_after: datetime | None = None,
     min_files: int = 1,
+    partitions: PartitionSelector | None = None,
     s3_client: S3Client | None = None,
 ) -> Readiness:
     """
@@ -50,11 +52,15 @@ def look(
     readable footer, at least one row, and the newest file not older than ``modified_after``. That nothing
     changes any more takes two looks, see :func:`unchanged`.
 
+    A table of Iceberg is complete, since its commits are atomic, when it has a snapshot with at least
+    ``min_files`` files and a row in its data files (deletes are not counted off) that is not older either.
+
     :param modified_after: aware datetime; None for any age.
+    :param partitions: look at these only, see :func:`~.snapshot.pin_snapshot`.
     :raises StorageAccessError: when the store refuses the credentials, since waiting cannot mend that.
     """
     try:
-        snapshot = pin_snapshot(datamart, s3_client=s3_client)
+        snapshot = pin_snapshot(datamart, partitions=partitions, s3_client=s3_client)
         if snapshot.file_count < min_files:
             return Readiness(None, f"{datamart} has {snapshot.file_count} of {min_files} files")
         if modified_after is not None:
@@ -64,7 +70,7 @@ def look(
                 return Readiness(
                     None, f"{datamart} was written at {snapshot.modified_at}, not after {modified_after}"
                 )
-        rows = sum(footer.metadata.num_rows for footer in read_footers(snapshot, s3_client=s3_client))
+        rows = _rows(snapshot, s3_client)
     except (
         DatasetEmptyError,
         DatasetIncompleteError,
@@ -77,6 +83,14 @@ def look(
     if rows == 0:
         return Readiness(None, f"{datamart} has {snapshot.file_count} files, but no row")
     return Readiness(snapshot, "")
+
+
+def _rows(snapshot: Snapshot, s3_client: S3Client | None) -> int:
+    if snapshot.iceberg:
+        from airflow_provider_mlbridge.storage.iceberg.table import load_again
+
+        return sum(file.rows for file in load_again(snapshot, s3_client=s3_client).data)
+    return sum(footer.metadata.num_rows for footer in read_footers(snapshot, s3_client=s3_client))
 
 
 def unchanged(first: Readiness, second: Readiness) -> Readiness:
