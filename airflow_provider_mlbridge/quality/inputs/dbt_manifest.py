@@ -14,8 +14,15 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_mlbridge.exceptions import ConfigurationError
 from airflow_provider_mlbridge.quality.catalog import COLUMN_MAX_AGE, DATAMART_MAX_AGE, close_names
 from airflow_provider_mlbridge.quality.inputs.dbt_sql import Predicate, column_name, predicates
-from airflow_provider_mlbridge.quality.inputs.dbt_tests import add_test
-from airflow_provider_mlbridge.quality.inputs.documents import list_at, mapping_at, read_json, shown, text_at
+from airflow_provider_mlbridge.quality.inputs.dbt_tests import add_test, is_test_of
+from airflow_provider_mlbridge.quality.inputs.documents import (
+    list_at,
+    mapping_at,
+    plain_copy,
+    read_json,
+    shown,
+    text_at,
+)
 from airflow_provider_mlbridge.quality.inputs.imported import Collector, Imported
 from airflow_provider_mlbridge.quality.inputs.odcs_sla import SECONDS
 from airflow_provider_mlbridge.quality.inputs.odcs_types import add_physical_type
@@ -57,7 +64,8 @@ def _load(document: Mapping[str, Any], source: str, model: str) -> Imported:
         )
     nodes = {**mapping_at(document.get("nodes"), "nodes")}
     sources = mapping_at(document.get("sources"), "sources")
-    unique_id, node = _find({**nodes, **sources}, model)
+    unique_id, found = _find({**nodes, **sources}, model)
+    node = mapping_at(plain_copy(found, f"nodes[{unique_id!r}]"), unique_id)
     collector = Collector(source)
     if unique_id in sources:
         _add_freshness(collector, f"sources[{unique_id!r}]", node)
@@ -68,8 +76,9 @@ def _load(document: Mapping[str, Any], source: str, model: str) -> Imported:
         for column, entry in mapping_at(node.get("columns"), f"{unique_id}: columns").items()
     }
     for test_id, entry in nodes.items():
-        if isinstance(entry, Mapping) and entry.get("resource_type") == "test":
-            add_test(collector, str(test_id), entry, unique_id, node, types)
+        if isinstance(entry, Mapping) and is_test_of(entry, unique_id, node):
+            path = f"nodes[{test_id!r}]"
+            add_test(collector, path, mapping_at(plain_copy(entry, path), path), types)
     for test_id, entries in mapping_at(document.get("disabled"), "disabled").items():
         for entry in list_at(entries, f"disabled[{test_id!r}]"):
             if isinstance(entry, Mapping) and entry.get("attached_node") == unique_id:
@@ -106,9 +115,9 @@ def _names(node: Mapping[str, Any]) -> list[str]:
     if not isinstance(name, str):
         return []
     if node.get("resource_type") == "source":
-        return [f"{node.get('source_name')}.{name}"]
+        return [f"{shown(node.get('source_name'))}.{name}"]
     version = node.get("version")
-    return [name] if version is None else [name, f"{name}.v{version}"]
+    return [name] if version is None else [name, f"{name}.v{shown(version)}"]
 
 
 def _ten(names: list[str]) -> str:

@@ -25,24 +25,15 @@ _LIMIT = re.compile(r"\s*(?P<sign>!=|<>|>=|<=|>|<|==|=)\s*(?P<number>\d{1,18})\s
 _ANY = "!= 0"
 
 
-def add_test(
-    collector: Collector,
-    test_id: str,
-    node: Mapping[str, Any],
-    unique_id: str,
-    model: Mapping[str, Any],
-    types: Mapping[str, str],
-) -> None:
+def add_test(collector: Collector, path: str, node: Mapping[str, Any], types: Mapping[str, str]) -> None:
     """
-    A test, when it is one of the model.
+    What a test on the model says.
 
+    :param path: where the test stands in the manifest.
     :param node: the test.
-    :param unique_id: of the model.
     :param types: the model's columns with their types in the database, where they are declared.
+    :raises ConfigurationError: when the test is not in the shape that dbt writes.
     """
-    if not _is_of(node, unique_id, model):
-        return
-    path = f"nodes[{test_id!r}]"
     metadata = mapping_at(node.get("test_metadata"), f"{path}.test_metadata")
     if not metadata:
         collector.refuse(path, node.get("name"), "a test written in SQL; state it as an expectation")
@@ -92,7 +83,14 @@ def add_test(
             )
 
 
-def _is_of(node: Mapping[str, Any], unique_id: str, model: Mapping[str, Any]) -> bool:
+def is_test_of(node: Mapping[str, Any], unique_id: str, model: Mapping[str, Any]) -> bool:
+    """
+    Whether a node is a test on the model, or one in SQL that reads it.
+
+    :param unique_id: of the model.
+    """
+    if node.get("resource_type") != "test":
+        return False
     attached = node.get("attached_node")
     if isinstance(attached, str):
         return attached == unique_id
@@ -106,7 +104,8 @@ def _is_of(node: Mapping[str, Any], unique_id: str, model: Mapping[str, Any]) ->
         return True
     # Tests of sources say it in their arguments only.
     kwargs = metadata.get("kwargs")
-    match = _TARGET.search(str(kwargs.get("model"))) if isinstance(kwargs, Mapping) else None
+    target = kwargs.get("model") if isinstance(kwargs, Mapping) else None
+    match = _TARGET.search(target) if isinstance(target, str) else None
     if match is None:
         return True
     names = re.findall(r"'([^']*)'", match["names"])

@@ -22,6 +22,8 @@ JSON_LIMIT_BYTES = 512_000_000
 _MOST_VALUES = 200_000
 """Values in a document once its aliases are written out: a short YAML text can stand for billions."""
 _DEEPEST = 50
+_MOST_BITS = 4096
+"""Integers beyond are no data; Python itself refuses to write them as text."""
 
 
 def read_bytes(source: object, argument: str, *, limit: int, s3_client: S3Client | None) -> bytes:
@@ -95,23 +97,34 @@ def parse_yaml(raw: bytes | str, where: str) -> Any:
     import yaml
 
     class Loader(yaml.SafeLoader):
-        pass
+        def flatten_mapping(self, node: yaml.MappingNode) -> None:
+            refuse_double_keys(node)
+            super().flatten_mapping(node)
+            # Merged mappings repeat one another; merged again and again they would fill the memory.
+            kept = {}
+            for key_node, value_node in node.value:
+                scalar = isinstance(key_node, yaml.ScalarNode)
+                kept[(key_node.tag, key_node.value) if scalar else id(key_node)] = (key_node, value_node)
+            node.value = list(kept.values())
 
-    def mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Any, Any]:
+    checked: set[int] = set()
+
+    def refuse_double_keys(node: yaml.MappingNode) -> None:
+        if id(node) in checked:
+            return
+        checked.add(id(node))
         seen: set[str] = set()
         for key_node, _ in node.value:
+            if not isinstance(key_node, yaml.ScalarNode) or key_node.tag == "tag:yaml.org,2002:merge":
+                continue
             # The last of two equal keys would win without a word.
-            if key_node.value in seen and key_node.tag != "tag:yaml.org,2002:merge":
+            if key_node.value in seen:
                 raise ConfigurationError(
                     f"{where}: the key {key_node.value!r} is there twice "
                     f"(line {key_node.start_mark.line + 1})"
                 )
-            if isinstance(key_node.value, str):
-                seen.add(key_node.value)
-        loader.flatten_mapping(node)
-        return yaml.SafeLoader.construct_mapping(loader, node, deep=True)
+            seen.add(key_node.value)
 
-    Loader.add_constructor("tag:yaml.org,2002:map", mapping)
     try:
         return yaml.load(raw, Loader=Loader)  # noqa: S506 - a SafeLoader
     # A date such as 2024-13-45, an integer of many digits, a text nested without end.
@@ -148,6 +161,10 @@ class _Copy:
             }
         if isinstance(value, list | tuple):
             return [self.of(item, f"{path}[{position}]", depth + 1) for position, item in enumerate(value)]
+        if isinstance(value, int) and value.bit_length() > _MOST_BITS:
+            raise ConfigurationError(
+                f"{self._where}: {path or 'the document'} holds an integer of {value.bit_length()} bits"
+            )
         if value is None or isinstance(value, str | bool | int | float):
             return value
         if isinstance(value, date):
