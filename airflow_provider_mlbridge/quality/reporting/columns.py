@@ -75,7 +75,8 @@ def _nulls(item: ColumnProfile) -> str:
 
 
 def _value(value: Any) -> str:
-    return "" if value is None else escape(_number(value))
+    # A blank between date and time lets the line break there.
+    return "" if value is None else f"<div>{escape(_number(value).replace('T', ' '))}</div>"
 
 
 def _number(value: Any) -> str:
@@ -87,7 +88,7 @@ def _number(value: Any) -> str:
 def _mean(sample: SampleProfile | None) -> str:
     if sample is None or sample.mean is None:
         return ""
-    spread = f" ± {sample.stdev:.4g}" if sample.stdev is not None else ""
+    spread = f" ± {sample.stdev:.5g}" if sample.stdev is not None else ""
     return f"<div>{sample.mean:.6g}{spread}</div>"
 
 

@@ -37,7 +37,7 @@ def _row(result: ExpectationResult) -> str:
     words = f'<p class="soft">{escape(str(description))}</p>' if description else ""
     texts = (
         f'<span class="verdict {verdict[0]}">{verdict[1]}</span>',
-        f"<div><code>{escape(label(result.expectation))}</code>{words}</div>",
+        f"<div><code>{_breakable(label(result.expectation))}</code>{words}</div>",
         f"<div>{escape(result.expected)}</div>",
         f"<div>{escape(result.observed)}{_plot(result)}</div>",
         escape(result.engine),
@@ -45,6 +45,11 @@ def _row(result: ExpectationResult) -> str:
     cells = (f'<td data-name="{name}">{text}</td>' for name, text in zip(_HEAD, texts, strict=True))
     rows = _failing_rows(result)
     return f"<tr{' class=open' if rows else ''}>{''.join(cells)}</tr>{rows}"
+
+
+def _breakable(name: str) -> str:
+    """A long name that a line may break between its words."""
+    return escape(name).replace("_", "_<wbr>").replace("(", "<wbr>(")
 
 
 def _plot(result: ExpectationResult) -> str:

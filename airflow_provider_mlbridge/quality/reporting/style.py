@@ -47,7 +47,8 @@ summary{cursor:pointer;padding:.3rem 0}summary:focus-visible,a:focus-visible{out
 .plot{display:block;max-width:100%;overflow:visible}
 .stacked{width:100%;height:.9rem;border-radius:.25rem;overflow:hidden}
 .share,.range{width:120px;height:14px;margin-top:.3rem}.histogram{width:150px;height:40px}
-.spark{width:300px;height:56px}.runs{display:flex;flex-wrap:wrap;gap:1rem;margin:0}
+.spark{width:100%;height:56px}
+.runs{display:grid;grid-template-columns:repeat(auto-fit,minmax(16rem,1fr));gap:1rem}
 figure{margin:0;background:var(--card);border:1px solid var(--line);border-radius:.4rem;padding:.5rem .7rem}
 .plot .ok{fill:var(--ok)}.plot .bad{fill:var(--bad)}.plot .warn{fill:var(--warn)}.plot .note{fill:var(--note)}
 .plot .gone{fill:var(--bad);opacity:.55}.plot .track{fill:var(--track)}.plot .band{fill:var(--band)}
@@ -59,7 +60,7 @@ background:linear-gradient(to right,var(--track) var(--share),transparent var(--
 .top span:first-child{overflow:hidden;text-overflow:ellipsis;white-space:nowrap;min-width:0}
 .ends{display:flex;justify-content:space-between;gap:.4rem;font-size:.75rem;color:var(--soft);width:150px}
 .ends span{white-space:nowrap}
-@media(max-width:50rem){
+@media screen and (max-width:50rem){
 body{padding:.75rem .75rem 2rem}
 .cards>thead{display:none}.cards,.cards>tbody{display:block}
 .cards>tbody>tr{display:block;padding:.5rem 0;border-bottom:1px solid var(--line)}
@@ -69,7 +70,7 @@ padding:.15rem 0;width:auto;white-space:normal;text-align:left;overflow-wrap:any
 .cards>tbody>tr>td:not(.wide)::before{content:attr(data-name);color:var(--soft)}
 .cards>tbody>tr>td.wide{display:block}.cards>tbody>tr>td.empty{display:none}
 .verdict{justify-self:start}.facts{grid-template-columns:minmax(0,1fr);gap:0}.facts dd{margin-bottom:.4rem}
-figure{width:100%}.spark{width:100%}}
+}
 @media print{:root{color-scheme:light;--ground:#fff;--card:#fff;--ink:#000;--soft:#444}
 body{max-width:none;font-size:10pt;-webkit-print-color-adjust:exact;print-color-adjust:exact}nav{display:none}
 tr,figure{break-inside:avoid}details::details-content{content-visibility:visible;block-size:auto}}

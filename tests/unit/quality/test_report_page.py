@@ -30,7 +30,7 @@ ODD = [
     "&lt;i&gt;",
     'x" onload="y',
 ]
-_VOID = {"meta", "circle", "polyline", "br"}
+_VOID = {"meta", "circle", "polyline", "wbr"}
 
 
 class Page(HTMLParser):
