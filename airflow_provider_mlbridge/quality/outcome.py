@@ -17,6 +17,9 @@ from airflow_provider_mlbridge.quality.instants import Instant
 from airflow_provider_mlbridge.quality.values import Bound, json_value, parse_bound
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from airflow_provider_mlbridge.quality.expectation import Severity
 
 Engine = Literal["footer", "duckdb", "gx"]
@@ -38,6 +41,8 @@ class Outcome:
     :param result: the details, with the keys and the arithmetic of Great Expectations, as strict JSON.
     :param error: why it could not be evaluated.
     :param severity: what the failure means where that is less than the expectation says; else None.
+    :param unexpected_positions: numbers of the rows that are not as expected, from 0 in the order of the
+        files, where the engine says so itself; not part of any report.
     """
 
     engine: Engine
@@ -45,6 +50,7 @@ class Outcome:
     result: Mapping[str, Any] = field(default_factory=dict)
     error: str | None = None
     severity: Severity | None = None
+    unexpected_positions: NDArray[np.int64] | None = field(default=None, compare=False, repr=False)
 
 
 def not_checked(engine: Engine, reason: object) -> Outcome:

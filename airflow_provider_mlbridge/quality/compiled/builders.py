@@ -24,6 +24,7 @@ def check_rows(
     columns: tuple[Column, ...],
     *,
     with_missing: bool = True,
+    as_records: bool = False,
 ) -> Check:
     """
     A check of each row in ``domain``: ``valid`` must be true there, not false and not null.
@@ -48,7 +49,7 @@ def check_rows(
     measures = [f"count(*) FILTER (WHERE {domain})", f"count(*) FILTER (WHERE {unexpected})"]
     if condition is not None:
         measures.append(f"count(*) FILTER (WHERE {condition})")
-    return Check(judge, tuple(measures), unexpected=unexpected, columns=columns)
+    return Check(judge, tuple(measures), unexpected=unexpected, columns=columns, as_records=as_records)
 
 
 def column_of(expectation: Expectation, table: Table, name: str = "column") -> Column:

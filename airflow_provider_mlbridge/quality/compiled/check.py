@@ -67,6 +67,7 @@ class Check:
     :param group_measures: aggregate expressions over the groups.
     :param unexpected: condition of the rows to show (SQL), for expectations about rows.
     :param columns: the columns whose values are shown; none when there is no value to show.
+    :param as_records: whether the values of a row are shown as a mapping of columns, not as a list.
     """
 
     judge: Callable[[Sequence[Any]], Outcome | Check]
@@ -75,6 +76,7 @@ class Check:
     group_measures: tuple[str, ...] = ()
     unexpected: str | None = None
     columns: tuple[Column, ...] = field(default_factory=tuple)
+    as_records: bool = False
 
 
 class NotCompiledError(Exception):

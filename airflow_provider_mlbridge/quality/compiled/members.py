@@ -24,7 +24,7 @@ _EXACT = Context(prec=5000)
 
 def member(column: Column, values: Iterable[Any]) -> str:
     """
-    True where the column holds one of the values; unknown where it holds none.
+    True where the column holds one of the values.
 
     :raises NotCompiledError: for columns of a type that no literal is compared with.
     :raises CannotCheckError: for values that cannot be compared with the column.
@@ -35,7 +35,7 @@ def member(column: Column, values: Iterable[Any]) -> str:
         operand = f"{column.alias}::DOUBLE"
     elif column.family in ("timestamp", "timestamptz"):
         operand = sql.instant(column)
-    return f"({operand} IN ({', '.join(literals)}))" if literals else "FALSE"
+    return sql.among(operand, literals) if literals else "FALSE"
 
 
 def _literals(column: Column, values: Iterable[Any]) -> list[str]:
@@ -85,12 +85,12 @@ def _as_decimal(column: Column, value: Any) -> str | None:
         raise NotCompiledError
     if not isinstance(value, int | float | Decimal) or not math.isfinite(value):
         return None
-    sign, digits, exponent = Decimal(str(value)).normalize(_EXACT).as_tuple()
+    exact = Decimal(str(value)).normalize(_EXACT)
+    _, digits, exponent = exact.as_tuple()
     scale, whole = int(match[2]), len(digits) + int(exponent)
     if -int(exponent) > scale or whole > int(match[1]) - scale:
         return None
-    number = f"{Decimal((sign, digits, exponent)):f}"
-    return f"CAST('{number}' AS DECIMAL({match[1]},{match[2]}))"
+    return f"CAST('{exact:f}' AS DECIMAL({match[1]},{match[2]}))"
 
 
 def _is_whole(value: Any) -> bool:

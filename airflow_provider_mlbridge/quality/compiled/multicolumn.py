@@ -35,7 +35,7 @@ def domain_of(expectation: Expectation, columns: tuple[Column, ...]) -> str:
 
 def _checked(expectation: Expectation, table: Table, columns: tuple[Column, ...], valid: str) -> Check:
     shown = tuple(dict.fromkeys(columns))
-    return check_rows(expectation, table, domain_of(expectation, columns), valid, shown)
+    return check_rows(expectation, table, domain_of(expectation, columns), valid, shown, as_records=True)
 
 
 def _sum(expectation: Expectation, table: Table, _: datetime) -> Check:

@@ -17,8 +17,9 @@ from airflow_provider_mlbridge.quality.compiled import sql
 from airflow_provider_mlbridge.quality.compiled.builders import check_rows, column_of
 from airflow_provider_mlbridge.quality.compiled.check import Check, NotCompiledError
 from airflow_provider_mlbridge.quality.compiled.members import is_unicode
-from airflow_provider_mlbridge.quality.compiled.regex import UntranslatableError, to_re2
+from airflow_provider_mlbridge.quality.compiled.regex import UntranslatableError, may_be_empty, to_re2
 from airflow_provider_mlbridge.quality.expectation import Expectation
+from airflow_provider_mlbridge.quality.outcome import CannotCheckError
 from airflow_provider_mlbridge.quality.table import Column, Table
 from airflow_provider_mlbridge.quality.values import parse_bound
 
@@ -67,14 +68,14 @@ def _search(column: Column, pattern: str) -> str:
         translated = to_re2(pattern)
     except UntranslatableError:
         raise NotCompiledError from None
-    return f"regexp_matches({_text(column)}, {sql.text(translated)})"
+    return sql.matches(_text(column), translated, may_be_empty=may_be_empty(pattern))
 
 
 def _like(*, positive: bool) -> _Compiler:
     def compiler(expectation: Expectation, table: Table, _: datetime) -> Check:
         column = column_of(expectation, table)
-        if column.family != "string":
-            raise NotCompiledError
+        if column.family not in ("string", "null"):
+            raise CannotCheckError(f"column {column.name!r} is {column.type_name}; LIKE is for text")
         found = [
             _is_like(column, pattern, expectation.kwargs.get("escape"))
             for pattern in expectation.kwargs.get("like_pattern_list") or [expectation.kwargs["like_pattern"]]
@@ -86,7 +87,7 @@ def _like(*, positive: bool) -> _Compiler:
 
 
 def _is_like(column: Column, pattern: str, escape: str | None) -> str:
-    if not is_unicode(pattern):
+    if column.family == "null" or not is_unicode(pattern):
         return "FALSE"
     if escape is None:
         return f"({column.alias} LIKE {sql.text(pattern)})"
