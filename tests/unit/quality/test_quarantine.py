@@ -14,6 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pytest_mock import MockerFixture
 
 from airflow_provider_mlbridge.exceptions import (
     ConfigurationError,
@@ -23,7 +24,7 @@ from airflow_provider_mlbridge.exceptions import (
     ScratchLimitError,
     SnapshotChangedError,
 )
-from airflow_provider_mlbridge.quality import validate
+from airflow_provider_mlbridge.quality import quarantine, validate
 from airflow_provider_mlbridge.storage import pin_snapshot, read_manifest
 from tests.unit.quality.quarantine_support import expect, judge_and_quarantine, quarantine_of, rows_of, write
 
@@ -239,6 +240,23 @@ def test_a_datamart_that_changes_meanwhile(months: str, tmp_path: Path) -> None:
     with pytest.raises(SnapshotChangedError, match="was replaced since it was pinned"):
         quarantine_of(report, f"file://{tmp_path}/q")
     assert not (tmp_path / "q").exists()
+
+
+def test_a_datamart_that_changes_while_it_is_split(
+    months: str, tmp_path: Path, mocker: MockerFixture
+) -> None:
+    report = validate(months, [BETWEEN])
+    real = quarantine._Split.find_bad_rows
+
+    def replaced(split: Any) -> None:
+        real(split)
+        write(tmp_path / "mart/month=2/a.parquet", pa.table({"id": [1, 2, 3], "v": [1.0, 2.0, 3.0]}))
+
+    mocker.patch.object(quarantine._Split, "find_bad_rows", replaced)
+    with pytest.raises(SnapshotChangedError, match="was replaced since it was pinned"):
+        quarantine_of(report, f"file://{tmp_path}/q")
+    # Not even for a moment: nothing was made current.
+    assert not list((tmp_path / "q").rglob("*.json"))
 
 
 @pytest.mark.parametrize(

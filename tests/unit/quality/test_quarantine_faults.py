@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from pytest_mock import MockerFixture
 
 from airflow_provider_mlbridge.exceptions import PublishConflictError
-from airflow_provider_mlbridge.quality import quarantine, validate
+from airflow_provider_mlbridge.quality import quarantine, row_split, validate
 from airflow_provider_mlbridge.storage import publish_version, read_manifest
 from tests.unit.quality.quarantine_crashes import ROWS
 from tests.unit.quality.quarantine_support import (
@@ -172,7 +172,11 @@ def test_the_rows_of_the_reference(
         write(folder / f"mart/part={part}/a.parquet", table, row_group_size=group)
         rows += [{**row, "part": part, "place": (part, number)} for number, row in enumerate(content)]
     wanted = [EXPECTATIONS[name] for name in names]
-    result = judge_and_quarantine(f"{folder}/mart", wanted, f"{folder}/q")
+    with pytest.MonkeyPatch.context() as patched:
+        # Several batches in a file, and row groups of several batches.
+        patched.setattr(row_split, "_BATCH_ROWS", 3)
+        patched.setattr(row_split, "_GROUP_ROWS", 5)
+        result = judge_and_quarantine(f"{folder}/mart", wanted, f"{folder}/q")
     bad = reference(rows)
     expected: dict[tuple[int, int], set[str]] = {}
     for name in names:
