@@ -45,12 +45,15 @@ def load_suite(
     :param suite: the suite as a mapping, as an object of Great Expectations or a list of its expectations,
         where its JSON is (a local path, or a ``file://`` or ``s3://`` URI), or a callable that returns one of
         these. It is called with ``context`` when it has a parameter without a default, else without
-        arguments.
+        arguments. A list with nothing but a callable is that callable: Airflow calls by itself what is a
+        callable in a templated field, with arguments of its own.
     :param context: what to call a callable with, such as the context of an Airflow task.
     :raises ConfigurationError: when there is no suite there, or it is no JSON, or the callable fails.
     :raises InvalidExpectationError: for an expectation that is wrong.
     """
     source = "suite"
+    if isinstance(suite, list | tuple) and len(suite) == 1 and callable(suite[0]):
+        suite = suite[0]
     if callable(suite):
         source = f"suite {_name(suite)}()"
         suite = _call(suite, context)

@@ -163,7 +163,7 @@ def test_a_callable_gets_the_context_when_it_asks_for_one() -> None:
         seen.append(context)
         return [NOT_NULL]
 
-    assert load_suite(with_context, context={"ds": "2024-01-31"})[0] == "s"
+    assert load_suite([with_context], context={"ds": "2024-01-31"})[0] == "s"
     assert plain(load_suite(with_default, context={})[1]) == plain(load_suite(suite)[1])
     assert seen == [{"ds": "2024-01-31"}, "mine"]
 
