@@ -33,6 +33,7 @@ from airflow_provider_mlbridge.quality.expectation import Expectation, Severity
 from airflow_provider_mlbridge.quality.history import History, HistoryEntry
 from airflow_provider_mlbridge.quality.outcome import Engine, Outcome, not_checked
 from airflow_provider_mlbridge.quality.table import Table
+from airflow_provider_mlbridge.results import Snapshot
 
 MIN_CHANGE = {ROW_COUNT_ANOMALY: 0.01, BYTES_ANOMALY: 0.01, NULL_RATIO_ANOMALY: 0.001}
 """``min_change`` unless given: a share of the median for rows and bytes, a difference of shares for nulls."""
@@ -84,16 +85,21 @@ def require_history(expectations: Sequence[Expectation], history: History | None
                 )
 
 
-def judge(expectation: Expectation, table: Table, history: History) -> Outcome | None:
+def judge(
+    expectation: Expectation, table: Table, history: History, *, pinned: Snapshot | None = None
+) -> Outcome | None:
     """
     The outcome from the footers, or None when they do not tell; then :func:`check` measures it.
 
     The columns that the expectation judges must exist.
+
+    :param pinned: the snapshot that was pinned, where the table's is one of files made of it: the history
+        holds the bytes of the former.
     """
     if expectation.type == ROW_COUNT_ANOMALY:
         return _judge("footer", expectation, table, table.rows, history)
     if expectation.type == BYTES_ANOMALY:
-        return _judge("footer", expectation, table, table.snapshot.total_bytes, history)
+        return _judge("footer", expectation, table, (pinned or table.snapshot).total_bytes, history)
     if not table.rows:
         return not_checked("footer", "there are no rows, so that there is no share of nulls")
     column = table.by_name[expectation.kwargs["column"]]

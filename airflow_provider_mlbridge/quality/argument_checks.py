@@ -10,7 +10,12 @@ from decimal import Decimal
 from typing import Any, TypeGuard, cast
 
 from airflow_provider_mlbridge.exceptions import InvalidExpectationError
-from airflow_provider_mlbridge.quality.catalog import ANOMALIES, ANOMALY_DEFAULTS, ExpectationType
+from airflow_provider_mlbridge.quality.catalog import (
+    ANOMALIES,
+    ANOMALY_DEFAULTS,
+    MAX_WINDOW,
+    ExpectationType,
+)
 from airflow_provider_mlbridge.quality.column_types import parse_type
 from airflow_provider_mlbridge.quality.values import Bound, in_utc, parse_bound
 
@@ -213,8 +218,10 @@ def _check_window(kwargs: Mapping[str, Any]) -> None:
 
 
 def _runs(value: object, name: str) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not 3 <= value <= 365:
-        raise InvalidExpectationError(f"{name} must be a number of runs from 3 to 365, got {value!r}")
+    if isinstance(value, bool) or not isinstance(value, int) or not 3 <= value <= MAX_WINDOW:
+        raise InvalidExpectationError(
+            f"{name} must be a number of runs from 3 to {MAX_WINDOW}, got {value!r}"
+        )
 
 
 def _positive(value: object, name: str) -> None:

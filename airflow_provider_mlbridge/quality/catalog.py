@@ -169,6 +169,8 @@ ANOMALY_DEFAULTS: Mapping[str, Any] = MappingProxyType(
     }
 )
 """Arguments of these types, and what they are unless given."""
+MAX_WINDOW = 90
+"""Earlier runs that these types look at, at most."""
 _ANOMALY = f"{' '.join(ANOMALY_DEFAULTS)} min_change"
 
 OWN = MappingProxyType(
