@@ -24,24 +24,25 @@ from airflow_provider_mlbridge.quality.values import json_value
 _RELATIVE, _ABSOLUTE = 1e-4, 1e-8
 """How far outside of its range a quantile may lie for Great Expectations."""
 
+
 def quantile_measures(column: Column, quantile: float) -> tuple[str, str, str]:
-    """Measures over groups: the rows, and the values before and after the place of a quantile."""
-    place = f"((total - 1)::DOUBLE * {float(quantile)!r}::DOUBLE)"
-    before, after = (
-        f"min({column.alias}) FILTER (WHERE upto > {function}({place}))" for function in ("floor", "ceil")
-    )
+    """Measures over groups: the rows, the value at the place of a quantile or before it, and the next one."""
+    place = f"floor((total - 1)::DOUBLE * {float(quantile)!r}::DOUBLE)"
+    before, after = (f"min({column.alias}) FILTER (WHERE upto > {place}{more})" for more in ("", " + 1"))
     return "max(total)", before, after
 
 
 def interpolate(values: Sequence[Any], quantile: float, method: str = "linear") -> Any:
     """
-    The quantile, or None when there is no value.
+    The quantile, or None when there is no value, or none between two infinite ones.
 
     :param values: those of :func:`quantile_measures`.
     """
     rows, low, high = values
     if not rows:
         return None
+    # At the end there is no next one.
+    high = low if high is None else high
     place = (int(rows) - 1) * float(quantile)
     weight = place - math.floor(place)
     match method:
@@ -50,19 +51,21 @@ def interpolate(values: Sequence[Any], quantile: float, method: str = "linear") 
         case "lower":
             return low
         case "higher":
-            return high
+            return high if weight else low
         case "midpoint":
             weight = 0.5 if weight else 0.0
     # In this order for the same rounding.
-    return low + (high - low) * weight if weight < 0.5 else high - (high - low) * (1 - weight)
+    found = low + (high - low) * weight if weight < 0.5 else high - (high - low) * (1 - weight)
+    return None if math.isnan(found) else found
 
 
 def _median(expectation: Expectation, table: Table, _: datetime) -> Check:
     column = _number(expectation, table)
 
     def judge(values: Sequence[Any]) -> Outcome:
-        _, low, high = values
-        observed = None if low is None else (low + high) / 2
+        rows, low, high = values
+        # An even number of values has two in the middle.
+        observed = (low + high) / 2 if rows and rows % 2 == 0 else low
         return between_outcome("duckdb", observed, expectation.kwargs)
 
     grouping = groups_of(expectation, table, column)
@@ -91,7 +94,7 @@ def _quantiles(expectation: Expectation, table: Table, _: datetime) -> Check:
 
 
 def _inside(value: Any, low: float | None, high: float | None) -> bool:
-    if value is None or math.isnan(value):
+    if value is None:
         return False
     low, high = -math.inf if low is None else low, math.inf if high is None else high
     return low <= value <= high or _near(value, low) or _near(value, high)

@@ -42,13 +42,22 @@ def to_re2(pattern: str) -> str:
     :param pattern: a valid Python pattern.
     :raises UntranslatableError: when there is none.
     """
+    tree = _parse(pattern)
+    return _sequence(tree, tree.state.flags, last=True)
+
+
+def may_be_empty(pattern: str) -> bool:
+    """Whether the pattern, one that Python can read, matches an empty text anywhere."""
+    return int(_parse(pattern).getwidth()[0]) == 0
+
+
+def _parse(pattern: str) -> Any:
     from re import _parser  # type: ignore[attr-defined]
 
     with warnings.catch_warnings():
         # "Possible nested set": what Python will do one day does not concern the check of today.
         warnings.simplefilter("ignore", FutureWarning)
-        tree = _parser.parse(pattern)
-    return _sequence(tree, tree.state.flags, last=True)
+        return _parser.parse(pattern)
 
 
 def _sequence(nodes: Iterable[tuple[Any, Any]], flags: int, *, last: bool) -> str:
