@@ -37,6 +37,7 @@ TOP = 10
 
 _GROUPS = 8
 _COLUMN_BYTES = 32_000_000
+_TEXTS_AT_ONCE = 256
 _TEXT = 60
 _NUMBERS: tuple[Family, ...] = ("int", "float", "decimal")
 _INSTANTS: tuple[Family, ...] = ("date", "timestamp", "timestamptz")
@@ -217,7 +218,7 @@ def _samples(
         chosen = [groups[position] for position in _spread(len(groups))]
         for column in columns:
             try:
-                values = _read(column, table, files, chosen, rows)
+                values = _read(column, files, chosen, rows)
                 samples[column.name] = _sample(column, values, policy)
             except (pa.ArrowException, OSError, ArithmeticError, ValueError, KeyError, TypeError) as error:
                 log.debug("No sample of column %d: %s", column.position, type(error).__name__)
@@ -238,32 +239,44 @@ def _spread(count: int) -> list[int]:
 
 def _read(
     column: Column,
-    table: Table,
     files: dict[int, pq.ParquetFile],
     groups: Sequence[tuple[int, int]],
     rows: int,
 ) -> pa.ChunkedArray:
     import pyarrow as pa
 
-    width = max(1.0, column.size / table.rows)
-    per_group = max(1, int(min(rows, _COLUMN_BYTES / width) / max(1, len(groups))))
+    per_group = max(1, rows // max(1, len(groups)))
     parts: list[pa.Array] = []
     for index, group in groups:
-        file = files[index]
         if column.partition is not None:
-            taken = min(per_group, file.metadata.row_group(group).num_rows)
+            taken = min(per_group, files[index].metadata.row_group(group).num_rows)
             parts.append(pa.array([column.partition.values[index]] * taken))
-            continue
-        batches = file.iter_batches(batch_size=per_group, row_groups=[group], columns=[column.name])
-        batch = next(batches, None)
-        if batch is not None:
-            position = batch.schema.get_field_index(column.name)
-            # A file from before the column was added has only nulls.
-            part = batch.column(position) if position >= 0 else pa.nulls(min(per_group, batch.num_rows))
-            parts.append(part.dictionary_decode() if pa.types.is_dictionary(part.type) else part)
+        else:
+            parts += _read_group(column, files[index], group, per_group, _COLUMN_BYTES // len(groups))
     # Files may have been written with different widths of the same type.
     tables = [pa.table({"values": part}) for part in parts]
     return pa.concat_tables(tables, promote_options="permissive").column("values")
+
+
+def _read_group(column: Column, file: pq.ParquetFile, group: int, rows: int, limit: int) -> list[pa.Array]:
+    """The first rows of a row group, until there are enough, or until they take too much memory."""
+    import pyarrow as pa
+
+    # How long texts are is known only when they are there: a dictionary in the file may stand for many.
+    size = min(rows, _TEXTS_AT_ONCE) if column.family == "string" else rows
+    parts: list[pa.Array] = []
+    read = taken = 0
+    for batch in file.iter_batches(batch_size=size, row_groups=[group], columns=[column.name]):
+        position = batch.schema.get_field_index(column.name)
+        # A file from before the column was added has only nulls.
+        part = batch.column(position) if position >= 0 else pa.nulls(batch.num_rows)
+        part = part.dictionary_decode() if pa.types.is_dictionary(part.type) else part
+        part = part.slice(0, rows - read)
+        parts.append(part)
+        read, taken = read + len(part), taken + part.nbytes
+        if read >= rows or taken >= limit:
+            break
+    return parts
 
 
 def _sample(column: Column, values: pa.ChunkedArray, policy: MaskingPolicy) -> SampleProfile:
