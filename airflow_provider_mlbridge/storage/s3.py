@@ -88,9 +88,17 @@ class S3Store:
     def head(self, uri: str) -> ObjectInfo | None:
         """The object, or None when there is none."""
         bucket, key = split_s3(uri)
+        from botocore.exceptions import ClientError
+
         try:
             with _errors(uri):
-                answer = self._client.head_object(Bucket=bucket, Key=key)
+                try:
+                    answer = self._client.head_object(Bucket=bucket, Key=key)
+                except ClientError as error:
+                    if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") == 400:
+                        # An answer to HEAD has no body to say that the token has expired; one to GET has.
+                        self._client.get_object(Bucket=bucket, Key=key, Range="bytes=0-0")
+                    raise
         except DatasetNotFoundError:
             return None
         return ObjectInfo(

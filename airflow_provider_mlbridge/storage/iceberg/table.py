@@ -173,13 +173,15 @@ def _find(uri: str) -> tuple[TableMetadata, str]:
 
 
 def _read_metadata(location: str) -> TableMetadata:
+    from pyiceberg.exceptions import ValidationError
     from pyiceberg.serializers import FromInputFile
 
     file = StoreIO().new_input(location)
     try:
         return FromInputFile.table_metadata(cast("InputFile", file))
-    except (ValueError, EOFError) as error:
-        raise InvalidManifestError(f"{location} is no readable metadata file of Iceberg: {error}") from error
+    except (ValueError, EOFError, ValidationError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise InvalidManifestError(f"{location} is no readable metadata file of Iceberg: {reason}") from error
 
 
 def _table(
@@ -220,10 +222,13 @@ def _entries(snapshot: TableSnapshot) -> Iterator[ManifestEntry]:
         for manifest in snapshot.manifests(files):
             where = manifest.manifest_path
             yield from manifest.fetch_manifest_entry(files)
-    except ConfigurationError:
+    except MLBridgeError:
         raise
-    except (ValueError, EOFError) as error:
-        raise InvalidManifestError(f"{where} is no readable manifest of Iceberg: {error}") from error
+    # Whatever a decoder meets in corrupt Avro: a SystemError has been seen.
+    except Exception as error:
+        raise InvalidManifestError(
+            f"{where} is no readable manifest of Iceberg: {type(error).__name__}: {error}"
+        ) from error
 
 
 def _kind(uri: str, entry: ManifestEntry) -> str:

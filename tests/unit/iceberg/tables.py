@@ -162,20 +162,25 @@ def _commit(
         2, table.io.new_output(listed), snapshot_id, parent.snapshot_id, next_number, "null"
     ) as listing:
         listing.add_manifests([*parent.manifests(table.io), writer.to_manifest_file()])
-    snapshot = Snapshot(
-        snapshot_id=snapshot_id,
-        parent_snapshot_id=parent.snapshot_id,
-        sequence_number=next_number,
-        timestamp_ms=max(time.time_ns() // 1_000_000, parent.timestamp_ms + 1),
-        manifest_list=listed,
-        summary=Summary(Operation.DELETE),
-        schema_id=table.schema().schema_id,
+    snapshot = Snapshot.model_validate(
+        {
+            "snapshot-id": snapshot_id,
+            "parent-snapshot-id": parent.snapshot_id,
+            "sequence-number": next_number,
+            "timestamp-ms": max(time.time_ns() // 1_000_000, parent.timestamp_ms + 1),
+            "manifest-list": listed,
+            "summary": Summary(Operation.DELETE),
+            "schema-id": table.schema().schema_id,
+        }
     )
+    reference = {
+        "action": "set-snapshot-ref",
+        "ref-name": "main",
+        "type": "branch",
+        "snapshot-id": snapshot_id,
+    }
     with table.transaction() as transaction:
         transaction._apply(
-            (
-                AddSnapshotUpdate(snapshot=snapshot),
-                SetSnapshotRefUpdate(ref_name="main", type="branch", snapshot_id=snapshot_id),
-            )
+            (AddSnapshotUpdate(snapshot=snapshot), SetSnapshotRefUpdate.model_validate(reference))
         )
     table.refresh()
