@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -15,17 +15,21 @@ from airflow_provider_mlbridge.quality.reporting.describe import label
 from airflow_provider_mlbridge.quality.result import ExpectationResult
 from airflow_provider_mlbridge.quality.values import parse_bound
 
+_ROWS = 5000
+"""Failing rows on the page, over all expectations."""
+_PLACES = {"row": "row", "file": "file", "file_row": "row in file"}
 _HEAD = ("Verdict", "Expectation", "Expected", "Observed", "Judged by")
 
 
-def expectations_table(results: Iterable[ExpectationResult]) -> str:
+def expectations_table(results: Sequence[ExpectationResult]) -> str:
     """One row for each result, and one more for the rows that failed it where they are known."""
     head = "".join(f'<th scope="col">{name}</th>' for name in _HEAD)
-    rows = "\n".join(_row(result) for result in results)
+    limit = max(5, _ROWS // max(1, len(results)))
+    rows = "\n".join(_row(result, limit) for result in results)
     return f'<table class="results cards"><thead><tr>{head}</tr></thead><tbody>\n{rows}\n</tbody></table>'
 
 
-def _row(result: ExpectationResult) -> str:
+def _row(result: ExpectationResult, limit: int) -> str:
     if result.success is None:
         verdict = ("bad", "not checked")
     elif result.success:
@@ -43,7 +47,7 @@ def _row(result: ExpectationResult) -> str:
         escape(result.engine),
     )
     cells = (f'<td data-name="{name}">{text}</td>' for name, text in zip(_HEAD, texts, strict=True))
-    rows = _failing_rows(result)
+    rows = _failing_rows(result, limit)
     return f"<tr{' class=open' if rows else ''}>{''.join(cells)}</tr>{rows}"
 
 
@@ -94,27 +98,36 @@ def _number(value: object) -> float | None:
     return number if number is not None and math.isfinite(number) else None
 
 
-def _failing_rows(result: ExpectationResult) -> str:
+def _failing_rows(result: ExpectationResult, limit: int) -> str:
     """
-    The rows that failed, as far as they were kept.
+    The rows that failed, as far as they were kept; see :func:`~..failing_rows.add_failing_rows`.
 
-    ``result["failing_rows"]`` is ``{"shown": [{"keys": {...}, "values": {...}, "row": n, "file": path}],
-    "total": n, "cap": n}``; what may not be shown is masked there already.
+    What may not be shown is masked there already.
     """
     found = result.result.get("failing_rows")
-    if not isinstance(found, Mapping) or not isinstance(found.get("shown"), list) or not found["shown"]:
+    if not isinstance(found, Mapping):
         return ""
-    shown: Sequence[Mapping[str, Any]] = found["shown"]
-    total = found.get("total")
-    of = f" of {total:,}" if isinstance(total, int) else ""
+    kept: Sequence[Mapping[str, Any]] = found.get("shown") or ()
+    shown = kept[:limit]
+    beside = f"; {len(kept):,} in quality_report.json" if len(kept) > len(shown) else ""
+    note = f'<p class="soft">{escape(str(found["note"]))}</p>' if found.get("note") else ""
+    if not shown and not note:
+        return ""
+    return (
+        f'<tr><td class="empty"></td><td class="wide" colspan="{len(_HEAD) - 1}"><details class="rows">'
+        f"<summary>Failing rows: {len(shown):,} of {found.get('total', len(kept)):,} shown{beside}</summary>"
+        f"{note}{_rows_table(shown) if shown else ''}</details></td></tr>"
+    )
+
+
+def _rows_table(shown: Sequence[Mapping[str, Any]]) -> str:
     columns: dict[tuple[str, str], None] = {}
     for row in shown:
         for kind in ("keys", "values"):
             columns.update(dict.fromkeys((kind, name) for name in row.get(kind) or {}))
-    places = [name for name in ("row", "file") if any(row.get(name) is not None for row in shown)]
-    head = "".join(
-        f'<th scope="col">{escape(name)}</th>' for name in (*(name for _, name in columns), *places)
-    )
+    places = [name for name in _PLACES if any(row.get(name) is not None for row in shown)]
+    names = (*(name for _, name in columns), *(_PLACES[name] for name in places))
+    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in names)
     body = "".join(
         "<tr>"
         + "".join(f"<td>{_cell((row.get(kind) or {}).get(name))}</td>" for kind, name in columns)
@@ -122,12 +135,7 @@ def _failing_rows(result: ExpectationResult) -> str:
         + "</tr>"
         for row in shown
     )
-    return (
-        f'<tr><td class="empty"></td><td class="wide" colspan="{len(_HEAD) - 1}"><details class="rows">'
-        f"<summary>Failing rows: {len(shown):,}{of} shown</summary>"
-        f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-        f"</details></td></tr>"
-    )
+    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
 def _cell(value: object) -> str:

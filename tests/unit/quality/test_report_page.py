@@ -149,6 +149,13 @@ def test_failing_rows_are_folded_with_the_cap_visible(report: QualityReport) -> 
     assert "Failing rows: 20 of 1,234 shown" in page.text
     assert "<id>mailnonerow" in page.text
     assert "null" in page.text
+    many = dict.fromkeys(range(600), ExpectationResult(first.expectation, outcome))
+    short = Page(to_html(replace(report, results=tuple(many.values()))))
+    assert short.text.count("Failing rows: 10 of 1,234 shown; 20 in quality_report.json") == 500
+    rows = {"shown": [], "total": 7, "cap": 20, "note": "the engine <gx> does not say"}
+    outcome = replace(first.outcome, result={**first.outcome.result, "failing_rows": rows})
+    silent = Page(to_html(replace(report, results=(ExpectationResult(first.expectation, outcome),))))
+    assert "Failing rows: 0 of 7 shownthe engine <gx> does not say" in silent.text
 
 
 def test_constraints_without_an_expectation_are_listed(report: QualityReport) -> None:
