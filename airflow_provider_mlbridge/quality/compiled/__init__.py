@@ -5,10 +5,16 @@ Expectations as SQL aggregates, so that one pass over the needed columns answers
 Semantics are those of Great Expectations 1.24 on pandas. Deliberate differences, each where that would raise
 an error or mislead:
 
-- Integers are compared exactly; pandas turns a column with nulls, and every bound, into doubles.
-- Decimals are compared as doubles, so that 0.1 is 0.1; Python finds the double 0.1 a little greater.
+- Integers are compared and added exactly; pandas turns a column with nulls, and every bound, into doubles,
+  and lets sums overflow.
+- Decimals are compared as doubles, so that 0.1 is 0.1; Python finds the double 0.1 a little greater. With the
+  values of a set they are compared exactly, where 0.1 is 0.1 as well.
 - A date as a bound of a timestamp is its midnight, and a bound without a zone is UTC on a column with one.
-- Text in a set is read as a date or timestamp when the column holds those, also by ``to_be_in_set``.
+- Text in a set, in a set of pairs and in a ``row_condition`` is read as a date or timestamp when the column
+  holds those, also by ``to_be_in_set``; pandas finds most text different from them, or cannot compare it.
+- LIKE is standard SQL's, see :mod:`.patterns`; on pandas there is none.
+- ``expect_column_pair_values_to_be_in_set`` heeds its ``row_condition``; there the rows under it are counted,
+  but all are judged.
 - An empty table, or a column without values, is judged for every type of column.
 """
 

@@ -212,7 +212,7 @@ def test_like_patterns_are_those_of_sql(
 def test_a_list_of_like_patterns_is_met_by_any_or_all(
     texts: Path, match_on: str | None, unexpected: int
 ) -> None:
-    kwargs = {"column": "s", "like_pattern_list": ["a%", "%b", "A_"]}
+    kwargs: dict[str, Any] = {"column": "s", "like_pattern_list": ["a%", "%b", "A_"]}
     if match_on:
         kwargs |= {"match_on": match_on}
     expectation = {"type": "expect_column_values_to_match_like_pattern_list", "kwargs": kwargs}
@@ -227,7 +227,7 @@ def test_integers_without_nulls_are_judged_as_text(texts: Path) -> None:
 
 
 def test_conditions_and_arguments_that_make_no_sense_are_refused(texts: Path) -> None:
-    for type_, kwargs, message in [
+    refused: list[tuple[str, dict[str, Any], str]] = [
         ("match_like_pattern", {"like_pattern": "a!", "escape": "!"}, "ends with its escape character"),
         ("match_like_pattern", {"like_pattern": "a", "escape": "!!"}, "single character"),
         ("match_like_pattern_list", {"like_pattern_list": []}, "at least one"),
@@ -236,18 +236,20 @@ def test_conditions_and_arguments_that_make_no_sense_are_refused(texts: Path) ->
         ("match_regex_list", {"regex_list": "a"}, "list of at least one text"),
         ("not_be_null", {"row_condition": " "}, "must be a condition"),
         ("not_be_null", {"row_condition": "n > 1", "condition_parser": "sql"}, "must be one of 'great"),
-    ]:
+    ]
+    for type_, kwargs, message in refused:
         name = f"expect_column_values_to_{type_}"
         with pytest.raises(InvalidExpectationError, match=message):
             validate(str(texts), [{"type": name, "kwargs": {"column": "s", **kwargs}}])
-    for name, kwargs, message in [
+    refused = [
         ("expect_multicolumn_sum_to_equal", {"column_list": ["n", "s"], "sum_total": "1"}, "a number"),
         (
             "expect_column_pair_values_to_be_in_set",
             {"column_A": "n", "column_B": "s", "value_pairs_set": [[1]]},
             "a pair of values",
         ),
-    ]:
+    ]
+    for name, kwargs, message in refused:
         with pytest.raises(InvalidExpectationError, match=message):
             validate(str(texts), [{"type": name, "kwargs": kwargs}])
 
