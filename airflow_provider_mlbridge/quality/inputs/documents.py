@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_mlbridge.exceptions import ConfigurationError, DatasetNotFoundError
 from airflow_provider_mlbridge.storage import open_store
+from airflow_provider_mlbridge.storage.uris import check_uri
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -36,7 +37,7 @@ def read_bytes(source: object, argument: str, *, limit: int, s3_client: S3Client
     :raises ConfigurationError: when nothing is there (unlike a datamart, it does not come by waiting), or
         more than ``limit``.
     """
-    uri = str(source)
+    uri = check_uri(str(source), argument=argument)
     try:
         store = open_store(uri, s3_client=s3_client)
         found = store.head(uri)

@@ -175,10 +175,17 @@ def to_gx_suite(
 def _document(expectation: Expectation) -> dict[str, Any]:
     return {
         "type": expectation.type,
-        "kwargs": json_value(dict(expectation.kwargs)),
+        "kwargs": {name: json_value(_plain(value)) for name, value in expectation.kwargs.items()},
         "severity": expectation.severity,
         **{key: json_value(value) for key, value in expectation.extra.items()},
     }
+
+
+def _plain(value: Any) -> Any:
+    """A condition on rows that is an object of Great Expectations, as its suites keep it."""
+    if type(value).__module__.startswith("great_expectations.") and hasattr(value, "dict"):
+        return value.dict()
+    return value
 
 
 def from_gx_suite(documents: Sequence[Any], meta: object) -> list[Any]:

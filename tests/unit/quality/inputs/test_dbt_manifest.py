@@ -268,6 +268,8 @@ def test_tests_that_no_expectation_says_are_listed(test: dict[str, Any], why: st
         # Failures from eleven on are errors, and from the first on warnings.
         ({"error_if": ">10"}, ["critical", "warning"]),
         ({"error_if": ">10", "warn_if": ">10"}, ["critical"]),
+        # What is an error already is no warning.
+        ({"warn_if": ">5"}, ["critical"]),
     ],
 )
 def test_severities(config: dict[str, Any], severities: list[str]) -> None:

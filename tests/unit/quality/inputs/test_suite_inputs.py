@@ -146,6 +146,10 @@ def test_objects_become_plain_expectations(gx: Any) -> None:
     ]
     assert plain(load_suite(objects)[1]) == plain(expected)
     assert plain(load_suite(objects[0])[1]) == plain(expected[:1])
+    # A condition may also stand as an object in a mapping.
+    kwargs = {"column": "x", "min_value": 1, "row_condition": condition}
+    mixed = load_suite([{"type": "expect_column_values_to_be_between", "kwargs": kwargs}])[1]
+    assert plain(load_suite(to_gx_suite("s", mixed))[1]) == plain(expected[1:])
     assert plain(load_suite(lambda: gx.ExpectationSuite(name="s", expectations=objects))[1]) == plain(
         expected
     )
