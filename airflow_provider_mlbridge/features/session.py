@@ -98,16 +98,14 @@ class Session:
         import ibis
 
         view = f"written_{path.stem}"
-        quoted = str(path).replace("'", "''")
         self._execute(
-            f"CREATE OR REPLACE VIEW {view} AS SELECT * FROM read_parquet('{quoted}')"  # noqa: S608 - quoted
+            f"CREATE OR REPLACE VIEW {view} AS SELECT * FROM read_parquet({_path(path)})"  # noqa: S608 - quoted
         )
         return ibis.table(dict(ibis_schema), name=view)
 
     def schema_of(self, path: Path) -> dict[str, str]:
         """Column names and DuckDB types of a Parquet file that was written here."""
-        quoted = str(path).replace("'", "''")
-        sql = f"DESCRIBE SELECT * FROM read_parquet('{quoted}')"  # noqa: S608 - quoted
+        sql = f"DESCRIBE SELECT * FROM read_parquet({_path(path)})"  # noqa: S608 - quoted
         rows = self._execute(sql).fetchall()
         return {str(row[0]): str(row[1]) for row in rows}
 
@@ -227,7 +225,7 @@ def _open_files(
         raise InvalidRecipeError(
             f"{snapshot.uri}: the column names {options.shown(clash)} are reserved; rename the columns"
         )
-    relation = f"read_parquet([{', '.join(_text(str(path)) for path in paths)}], hive_partitioning = false)"
+    relation = f"read_parquet([{', '.join(map(_path, paths))}], hive_partitioning = false)"
     columns: dict[str, Column] = {}
     selected: list[str] = []
 
@@ -257,6 +255,11 @@ def _open_files(
     except (duckdb.Error, ValueError) as error:
         raise InvalidParquetError(f"{snapshot.uri} cannot be read as Parquet: {error}") from error
     return columns
+
+
+def _path(path: Path) -> str:
+    # The engine takes these characters for patterns, which may match other files than the pinned one.
+    return _text("".join(f"[{letter}]" if letter in "*?[" else letter for letter in str(path)))
 
 
 def _text(value: str) -> str:

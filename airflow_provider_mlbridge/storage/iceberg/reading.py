@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,7 +49,7 @@ class _Writing:
         self._scratch.require(sum(file.size for file in remote), table.snapshot.uri)
         paths = []
         for number, file in enumerate(table.data):
-            path = self._scratch.folder / f"{number:06d}.parquet"
+            path = self._scratch.folder / _name(number, file)
             self._write(file, path)
             paths.append(path)
         if not paths:
@@ -105,6 +106,12 @@ class _Writing:
         else:
             path.symlink_to(file.uri)
         return path
+
+
+def _name(number: int, file: TableFile) -> str:
+    """A name that tells which data file it was, where a report gives the place of a row."""
+    name = re.sub(r"[^\w.-]", "_", file.uri.rsplit("/", 1)[-1].removesuffix(".parquet"), flags=re.ASCII)
+    return f"{number:06d}-{name[:200]}.parquet"
 
 
 class _Current:

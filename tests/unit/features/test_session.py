@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from airflow_provider_mlbridge.exceptions import (
@@ -26,6 +27,7 @@ from airflow_provider_mlbridge.features import (
     TimeSplit,
 )
 from airflow_provider_mlbridge.features.session import open_session
+from airflow_provider_mlbridge.storage import pin_snapshot
 
 from .tables import read, write
 
@@ -149,3 +151,28 @@ def test_nanoseconds_round_down_as_in_a_row(zone: str | None, tmp_path: Path) ->
     for value, stored in zip(row_values, batch, strict=True):
         served = fitted.transform_row({"t": value})
         assert served == {name: stored[name] for name in fitted.feature_names}
+
+
+def test_a_path_is_no_pattern_for_other_files(tmp_path: Path) -> None:
+    for folder, values in (("b*", [1, 2]), ("bc", [100])):
+        (tmp_path / folder).mkdir()
+        pq.write_table(pa.table({"x": values}), tmp_path / folder / "x.parquet")
+    with open_session(f"{tmp_path}/b*/x.parquet") as session:
+        assert session.connection.execute("SELECT list(x) FROM datamart").fetchall() == [([1, 2],)]
+
+
+def test_files_of_an_evolving_schema_are_one_table(tmp_path: Path) -> None:
+    for name, table in (
+        ("a", pa.table({"id": pa.array([1, 2], pa.int32())})),
+        ("b", pa.table({"id": pa.array([3], pa.int64()), "x": [1.5]})),
+    ):
+        (tmp_path / "mart").mkdir(exist_ok=True)
+        pq.write_table(table, tmp_path / "mart" / f"{name}.parquet")
+    snapshot = pin_snapshot(f"{tmp_path}/mart/", schema_evolution="union")
+    with open_session(snapshot.to_dict()) as session:
+        assert session.snapshot == snapshot
+        assert session.kinds == {"id": "int", "x": "float"}
+        rows = session.connection.execute("SELECT id, x FROM datamart ORDER BY id").fetchall()
+    assert rows == [(1, None), (2, None), (3, 1.5)]
+    with pytest.raises(InvalidParquetError, match="schema_evolution="), open_session(f"{tmp_path}/mart/"):
+        pass
