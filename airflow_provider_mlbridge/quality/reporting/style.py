@@ -37,7 +37,8 @@ th,td{text-align:left;vertical-align:top;padding:.4rem .5rem;border-bottom:1px s
 th{font-weight:600;font-size:.85rem;color:var(--soft)}
 code{font:.9em ui-monospace,monospace;overflow-wrap:anywhere}
 .results td:nth-child(1),.results td:nth-child(5){white-space:nowrap}
-.results th:nth-child(2){width:32%}.results td:nth-child(3),.results td:nth-child(4){overflow-wrap:anywhere}
+.results th:nth-child(2){width:29%}.results th:nth-child(4){width:31%}
+.results td:nth-child(3),.results td:nth-child(4){overflow-wrap:anywhere}
 .number{text-align:right;font-variant-numeric:tabular-nums}
 summary{cursor:pointer;padding:.3rem 0}summary:focus-visible,a:focus-visible{outline:2px solid var(--bar)}
 .results .open>td{border-bottom:0;padding-bottom:0}.rows summary{padding:0}
