@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from airflow_provider_mlbridge.exceptions import InvalidExpectationError
 from airflow_provider_mlbridge.quality import validate
 
-from .reference import EMPTY, FLOATS, INTS, MOSTLY, NULLS, TEXTS, VALUES, assert_same, tables
+from .reference import EMPTY, FLOATS, INTS, MOSTLY, NULLS, TEXTS, TIMES, VALUES, assert_same, bounds, tables
 
 pytestmark = [
     # Said by pandas inside Great Expectations about a pattern with groups, which are fine here.
@@ -31,6 +31,7 @@ PATTERNS = st.lists(
     min_size=1,
     max_size=3,
 )
+ZONED = TIMES.map(lambda moment: moment.isoformat() + "+00:00")
 MISSING_PAIR = st.sampled_from(["both_values_are_missing", "either_value_is_missing", "neither"])
 MISSING_KEYS = st.sampled_from(["all_values_are_missing", "any_value_is_missing", "never"])
 SAME = [
@@ -51,7 +52,7 @@ SUMS = [
     ["n", "n2"],
     ["i", "i", "small"],
 ]
-WITHIN = [*SAME, ["n", "n2"], ["b", "b2"], ["z", "z2"]]
+WITHIN = [*SAME, ["n", "n2"], ["b", "b2"], ["z", "z2"], ["nz", "nz2"]]
 
 
 @st.composite
@@ -64,6 +65,11 @@ def twice(draw: st.DrawFn) -> pa.Table:
             st.lists(st.one_of(st.none(), strategy), min_size=table.num_rows, max_size=table.num_rows)
         )
         table = table.append_column(f"{name}2", pa.array(values, data_type))
+    for name in ("nz", "nz2"):
+        moments = draw(
+            st.lists(st.one_of(st.none(), TIMES), min_size=table.num_rows, max_size=table.num_rows)
+        )
+        table = table.append_column(name, pa.array(moments, pa.timestamp("ns", tz="Europe/Zurich")))
     return table
 
 
@@ -105,6 +111,12 @@ def suites(draw: st.DrawFn) -> list[tuple[str, dict[str, Any]]]:
         (
             "expect_column_value_lengths_to_equal",
             {"column": draw(st.sampled_from(["b", "d"])), "value": draw(st.sampled_from([4, 5, 10]))},
+        ),
+        ("expect_column_values_to_be_between", {"column": "nz", **draw(bounds(ZONED))}),
+        ("expect_column_values_to_be_unique", {"column": "nz"}),
+        (
+            "expect_column_pair_values_a_to_be_greater_than_b",
+            {"column_A": "nz", "column_B": "nz2", "ignore_row_if": draw(MISSING_PAIR)},
         ),
         ("expect_column_values_to_be_in_set", {"column": "n", "value_set": decimals}),
         ("expect_column_values_to_not_be_in_set", {"column": "n", "value_set": decimals}),
@@ -154,7 +166,7 @@ TEXT: list[tuple[str, dict[str, Any]]] = [
 
 
 # Each failure costs many runs of Great Expectations, so that making one smaller would take minutes.
-@settings(max_examples=20, phases=(Phase.explicit, Phase.generate))
+@settings(max_examples=15, phases=(Phase.explicit, Phase.generate))
 @given(table=twice(), suite=suites())
 @example(table=OPPOSITE, suite=SUITE)
 @example(table=EMPTY, suite=TEXT)
