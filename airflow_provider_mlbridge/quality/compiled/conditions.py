@@ -50,6 +50,8 @@ _OF_GX = re.compile(
 )
 _KNOWN_TO_PANDAS = frozenset({"index", "inf", "Inf", "Timestamp", "datetime", "list", "tuple"})
 """Names that mean something in an expression of pandas without being columns."""
+_TOKEN = re.compile(r"""'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*"|`[^`\n]+`|[^'"`]""", re.DOTALL)
+"""Text in quotes, a name in backticks, or any other character of an expression."""
 _PLACEHOLDER = "__quoted_name_"
 
 
@@ -134,10 +136,9 @@ def _prepare(expression: str) -> tuple[str, list[str]]:
     """
     parts: list[str] = []
     names: list[str] = []
-    token = re.compile(r"""'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*"|`[^`\n]+`|[^'"`]""", re.DOTALL)
     position = 0
     while position < len(expression):
-        match = token.match(expression, position)
+        match = _TOKEN.match(expression, position)
         if match is None or match.group() in "#@\n\r":
             raise NotCompiledError
         piece, position = match.group(), match.end()

@@ -49,6 +49,7 @@ TABLE = pa.table(
         "z": pa.array([*MOMENTS, None, *MOMENTS[:3]], pa.timestamp("us", tz="UTC")),
         "ns": pa.array([*MOMENTS, None, *MOMENTS[:3]], pa.timestamp("ns", tz="UTC")),
         "two words": [1, None, 3, 4, 5, 6, 7, 8],
+        "d": pa.array([moment.date() for moment in MOMENTS] + [None] * 4, pa.date32()),
         "from": ["x", "y", None, "x", "y", "x", "y", "x"],
     }
 )
@@ -206,6 +207,10 @@ def test_the_notation_of_great_expectations(session: Session, condition: str, ro
         ("ns > '2024-01-02T01:00:00+01:00'", [3]),
         ("ns in ['2024-01-01']", [0, 5]),
         ("t == Timestamp('2024-01-01 06:00')", [1, 6]),
+        ("d == '2024-01-02'", [2, 3]),
+        ("d != '2024-01-02'", [0, 1, 4, 5, 6, 7]),
+        ("d < '2024-01-01 06:00'", [0, 1]),
+        ("d not in ['2024-01-01']", [2, 3, 4, 5, 6, 7]),
         ("g < 1e300", [0, 1, 4, 5, 6]),
     ],
 )
