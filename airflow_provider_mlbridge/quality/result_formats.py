@@ -12,7 +12,7 @@ The keys of each format are those of Great Expectations 1.24 on pandas (``_forma
 - A missing value is null, also where pandas holds NaN, and counts as one value in
   ``partial_unexpected_counts``.
 - ``unexpected_rows`` is a list of rows, each a mapping of columns.
-- Rows without a value are named by ``unexpected_index_column_names`` alone, not by their missing value as well.
+- Rows without a value are named by ``unexpected_index_column_names`` alone, not also by their missing value.
 - ``expect_column_values_to_be_null`` repeats ``unexpected_index_column_names`` like all others.
 """
 
