@@ -35,7 +35,7 @@ class Selection:
     :param wanted: the values by column; empty to select everything.
     """
 
-    wanted: Mapping[str, tuple[PartitionValue, ...]]
+    wanted: Mapping[str, tuple[PartitionValue, ...]] = field(default_factory=dict)
     _met: dict[str, set[str]] = field(default_factory=dict)
     _selected: dict[str, set[str]] = field(default_factory=dict)
     _reached: bool = False

@@ -10,7 +10,7 @@ equals null.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,12 +22,14 @@ from airflow_provider_mlbridge.storage.iceberg.table import Table, TableFile
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
+    from pyiceberg.typedef import Record
     from pyiceberg.types import NestedField
 
 _ROWS_LIMIT = 20_000_000
 """Deletes are held in memory: about a gigabyte for as many as this."""
 
 Fetch = Callable[[TableFile], Path]
+Partition = tuple[int, "Record"]
 
 
 class Deletes:
@@ -39,16 +41,6 @@ class Deletes:
     """
 
     def __init__(self, table: Table, fetch: Fetch) -> None:
-        self._table = table
-        self._fetch = fetch
-        self._positions: dict[str, dict[str, np.ndarray]] = {}
-        self._keys: dict[str, pa.Table] = {}
-        self._keys_by_files: dict[tuple[str, ...], Keys] = {}
-        self._global = {
-            spec_id
-            for spec_id, spec in table.metadata.specs().items()
-            if all(str(field.transform) == "void" for field in spec.fields)
-        }
         rows = sum(file.rows for file in (*table.position_deletes, *table.equality_deletes))
         if rows > _ROWS_LIMIT:
             raise ScratchLimitError(
@@ -56,14 +48,29 @@ class Deletes:
                 f"{len(table.equality_deletes)} equality delete files; at most {_ROWS_LIMIT} can be applied. "
                 f"Let its producer rewrite the data files (rewrite_data_files)."
             )
+        self._table = table
+        self._fetch = fetch
+        everywhere = {
+            spec_id
+            for spec_id, spec in table.metadata.specs().items()
+            if all(str(field.transform) == "void" for field in spec.fields)
+        }
+        self._global = [file for file in table.equality_deletes if file.spec_id in everywhere]
+        self._equality = _by_partition(
+            file for file in table.equality_deletes if file.spec_id not in everywhere
+        )
+        self._position = _by_partition(table.position_deletes)
+        self._positions: dict[str, dict[str, np.ndarray]] = {}
+        self._values: dict[str, pa.Table] = {}
+        self._keys: dict[Partition, list[Keys]] = {}
 
     def positions(self, data: TableFile) -> np.ndarray:
         """The positions of the deleted rows of a data file, ascending, each once."""
         import numpy as np
 
         found = [np.empty(0, np.int64)]
-        for file in self._table.position_deletes:
-            if data.sequence_number <= file.sequence_number and _same_partition(data, file):
+        for file in self._position.get(_partition(data), ()):
+            if data.sequence_number <= file.sequence_number:
                 if file.uri not in self._positions:
                     self._positions[file.uri] = _read_positions(file, self._fetch(file))
                 found.append(self._positions[file.uri].get(data.uri, found[0]))
@@ -71,30 +78,26 @@ class Deletes:
 
     def keys(self, data: TableFile) -> list[Keys]:
         """The keys of the deleted rows of a data file, by the columns that make up the key."""
+        partition = _partition(data)
+        if partition not in self._keys:
+            # Data files come by their paths, so mostly partition by partition; one is kept.
+            self._keys.clear()
+            self._keys[partition] = list(self._keys_of(partition))
+        return [keys for keys in self._keys[partition] if keys.newest > data.sequence_number]
+
+    def _keys_of(self, partition: Partition) -> Iterator[Keys]:
         by_columns: dict[tuple[int, ...], list[TableFile]] = {}
-        for file in self._table.equality_deletes:
-            if data.sequence_number < file.sequence_number and (
-                file.spec_id in self._global or _same_partition(data, file)
-            ):
-                by_columns.setdefault(file.equality_ids, []).append(file)
-        return [self._keys_of(ids, files) for ids, files in sorted(by_columns.items())]
-
-    def _keys_of(self, ids: tuple[int, ...], files: Sequence[TableFile]) -> Keys:
-        import pyarrow as pa
-
-        name = tuple(file.uri for file in files)
-        if name not in self._keys_by_files:
-            # Most data files of a partition share their deletes; those of the others need not be kept.
-            self._keys_by_files.clear()
-            fields = tuple(self._field(field_id, files[0]) for field_id in ids)
-            self._keys_by_files[name] = Keys(fields, pa.concat_tables(map(self._read_keys, files)))
-        return self._keys_by_files[name]
+        for file in (*self._global, *self._equality.get(partition, ())):
+            by_columns.setdefault(file.equality_ids, []).append(file)
+        for ids, files in sorted(by_columns.items()):
+            fields = [self._field(field_id, files[0]) for field_id in ids]
+            yield Keys(fields, [(self._read_keys(file), file.sequence_number) for file in files])
 
     def _read_keys(self, file: TableFile) -> pa.Table:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        if file.uri not in self._keys:
+        if file.uri not in self._values:
             path = self._fetch(file)
             fields = [self._field(field_id, file) for field_id in file.equality_ids]
             try:
@@ -105,8 +108,10 @@ class Deletes:
             projection.require({field.field_id for field in fields})
             batches = rows.to_batches() or [pa.RecordBatch.from_pylist([], schema=rows.schema)]
             keys = pa.Table.from_batches([projection.apply(batch) for batch in batches])
-            self._keys[file.uri] = pa.table({field.name: _plain(keys[field.name], field) for field in fields})
-        return self._keys[file.uri]
+            self._values[file.uri] = pa.table(
+                {field.name: _plain(keys[field.name], field) for field in fields}
+            )
+        return self._values[file.uri]
 
     def _field(self, field_id: int, file: TableFile) -> NestedField:
         """The column of a key; it may have been dropped from the table since, and still counts."""
@@ -129,42 +134,48 @@ class Keys:
     that a lookup is one search per column, for any number of columns and rows.
 
     :param fields: the columns.
-    :param rows: their values, one row per key.
+    :param deletes: per delete file its keys, one row each, and its sequence number.
     """
 
-    def __init__(self, fields: Sequence[NestedField], rows: pa.Table) -> None:
-        import pyarrow.compute as pc
+    def __init__(self, fields: Sequence[NestedField], deletes: Sequence[tuple[pa.Table, int]]) -> None:
+        import numpy as np
+        import pyarrow as pa
 
         self.fields = tuple(fields)
-        self._values: list[pa.Array] = []
+        self.newest = max(number for _, number in deletes)
+        rows = pa.concat_tables([table for table, _ in deletes])
+        columns = [rows[field.name].combine_chunks() for field in fields]
+        self._values = [column.unique() for column in columns]
         self._pairs: list[pa.Array] = []
+        numbers = self._numbers(columns)
+        # The same key may have been deleted more than once; the newest reaches the most rows.
+        ages = np.repeat([number for _, number in deletes], [table.num_rows for table, _ in deletes])
+        self._ages = np.zeros(len(rows) + 1, np.int64)
+        np.maximum.at(self._ages, numbers, ages)
+
+    def hold(self, rows: pa.RecordBatch, sequence_number: int) -> np.ndarray:
+        """For each row of data of this sequence number whether a newer delete has its key."""
+        columns = [_plain(rows.column(field.name), field) for field in self.fields]
+        held: np.ndarray = self._ages[self._numbers(columns)] > sequence_number
+        return held
+
+    def _numbers(self, columns: Sequence[pa.Array]) -> np.ndarray:
+        """For each row the number of its key, or the last, which is no key's (and whose age is 0)."""
+        import pyarrow.compute as pc
+
         numbers = None
-        for field in self.fields:
-            column = rows[field.name].combine_chunks()
-            values = column.unique()
-            self._values.append(values)
+        for position, (column, values) in enumerate(zip(columns, self._values, strict=True)):
             found = pc.index_in(column, value_set=values)
             if numbers is None:
                 numbers = found
                 continue
             pairs = _pair(numbers, found, len(values))
-            self._pairs.append(pairs.unique())
-            numbers = pc.index_in(pairs, value_set=self._pairs[-1])
-
-    def hold(self, rows: pa.RecordBatch) -> pa.BooleanArray:
-        """For each row whether its key is among these; the columns as in :attr:`fields`."""
-        import pyarrow.compute as pc
-
-        numbers = None
-        for position, (field, values) in enumerate(zip(self.fields, self._values, strict=True)):
-            found = pc.index_in(_plain(rows.column(field.name), field), value_set=values)
-            if numbers is None:
-                numbers = found
-            else:
-                pairs = _pair(numbers, found, len(values))
-                # A null pair means that one of the columns was not found, which is no key.
-                numbers = pc.index_in(pairs, value_set=self._pairs[position - 1])
-        return pc.is_valid(numbers)
+            if len(self._pairs) < position:
+                self._pairs.append(pairs.unique())
+            # A null pair means that one of the columns was not found; no key has one.
+            numbers = pc.index_in(pairs, value_set=self._pairs[position - 1])
+        found_numbers: np.ndarray = pc.fill_null(numbers, -1).to_numpy(zero_copy_only=False)
+        return found_numbers
 
 
 def _pair(one: pa.Array, other: pa.Array, count: int) -> pa.Array:
@@ -188,8 +199,15 @@ def _plain(values: Any, field: NestedField) -> Any:
     return values if values.type == kind else values.cast(kind)
 
 
-def _same_partition(data: TableFile, delete: TableFile) -> bool:
-    return data.spec_id == delete.spec_id and data.partition == delete.partition
+def _partition(file: TableFile) -> Partition:
+    return file.spec_id, file.partition
+
+
+def _by_partition(files: Iterable[TableFile]) -> dict[Partition, list[TableFile]]:
+    found: dict[Partition, list[TableFile]] = {}
+    for file in files:
+        found.setdefault(_partition(file), []).append(file)
+    return found
 
 
 def _read_positions(file: TableFile, path: Path) -> dict[str, np.ndarray]:

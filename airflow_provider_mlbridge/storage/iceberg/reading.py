@@ -75,7 +75,11 @@ class _Writing:
             return
         extra = {field.name: field for key in keys for field in key.fields}
         current = _Current(
-            Projection(self._table, data, schema, [*fields, *extra.values()]), self._target, positions, keys
+            Projection(self._table, data, schema, [*fields, *extra.values()]),
+            self._target,
+            data,
+            positions,
+            keys,
         )
         rewrite(data.uri, source, target, self._target, current.rows, self._scratch)
         if not source.is_symlink():
@@ -118,10 +122,16 @@ class _Current:
     """The rows of one data file that were not deleted."""
 
     def __init__(
-        self, projection: Projection, target: pa.Schema, positions: np.ndarray, keys: list[Keys]
+        self,
+        projection: Projection,
+        target: pa.Schema,
+        data: TableFile,
+        positions: np.ndarray,
+        keys: list[Keys],
     ) -> None:
         self._projection = projection
         self._target = target
+        self._age = data.sequence_number
         self._positions = positions
         self._keys = keys
 
@@ -134,7 +144,7 @@ class _Current:
         kept[self._positions[first:end] - position] = False
         rows = self._projection.apply(batch)
         for keys in self._keys:
-            kept &= ~keys.hold(rows).to_numpy(zero_copy_only=False)
+            kept &= ~keys.hold(rows, self._age)
         table = pa.Table.from_batches([rows]).select(self._target.names)
         if not kept.all():
             table = table.filter(pa.array(kept))

@@ -154,6 +154,24 @@ def test_in_one_commit_position_deletes_reach_its_own_rows_and_equality_deletes_
     assert ids(shop) == [3, 4, 5]
 
 
+def test_a_key_that_is_written_and_deleted_again_and_again(shop: Table) -> None:
+    # What Flink does: every update deletes the key and writes the row anew.
+    for price in (10.0, 11.0):
+        delete_keys(shop, {"id": [1], "region": ["n"]})
+        append(shop, id=[1], region=["n"], price=[price])
+    assert [row["price"] for row in rows(shop) if row["id"] == 1] == [11.0]
+    assert ids(shop) == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_table_of_format_version_1(catalog: SqlCatalog) -> None:
+    table = catalog.create_table(
+        "shop.first", columns(("id", LongType())), properties={"format-version": "1"}
+    )
+    append(table, id=[1, 2])
+    append(table, id=[3])
+    assert ids(table) == [1, 2, 3]
+
+
 def test_a_delete_of_a_partition_applies_there_only(catalog: SqlCatalog) -> None:
     table = catalog.create_table(
         "shop.parts",
