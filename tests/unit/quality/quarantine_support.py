@@ -14,7 +14,7 @@ from airflow_provider_mlbridge.quality import QualityReport, validate
 from airflow_provider_mlbridge.quality.engines.duckdb_session import Limits, open_session
 from airflow_provider_mlbridge.quality.quarantine import Quarantined, write_quarantine
 from airflow_provider_mlbridge.quality.table import read_table
-from airflow_provider_mlbridge.storage import local_files
+from airflow_provider_mlbridge.storage import local_files, opened_snapshot
 
 
 def expect(type_: str, severity: str = "critical", **kwargs: Any) -> dict[str, Any]:
@@ -28,12 +28,15 @@ def quarantine_of(
     expectations = {key: result.expectation for key, result in enumerate(report.results)}
     outcomes = {key: result.outcome for key, result in enumerate(report.results)}
     client = options.get("s3_client")
-    table = read_table(report.snapshot, s3_client=client)
-    with (
-        local_files(report.snapshot, s3_client=client) as paths,
-        open_session(table, paths, Limits(memory, threads=1)) as session,
-    ):
-        return write_quarantine(expectations, outcomes, session, paths, quarantine_uri, **options)
+    with opened_snapshot(report.snapshot, s3_client=client) as files:
+        table = read_table(files, s3_client=client)
+        with (
+            local_files(files, s3_client=client) as paths,
+            open_session(table, paths, Limits(memory, threads=1)) as session,
+        ):
+            return write_quarantine(
+                expectations, outcomes, session, paths, quarantine_uri, pinned=report.snapshot, **options
+            )
 
 
 def judge_and_quarantine(

@@ -26,6 +26,7 @@ from airflow_provider_mlbridge.exceptions import (
 )
 from airflow_provider_mlbridge.quality import quarantine, validate
 from airflow_provider_mlbridge.storage import pin_snapshot, read_manifest
+from tests.unit.iceberg.tables import catalog_in, data_files, delete_positions
 from tests.unit.quality.quarantine_support import expect, judge_and_quarantine, quarantine_of, rows_of, write
 
 BETWEEN = expect("column_values_to_be_between", column="v", min_value=0, max_value=100)
@@ -284,6 +285,51 @@ def test_rows_in_quarantine_cannot_be_set_aside_again(months: str, tmp_path: Pat
     result = judge_and_quarantine(months, [BETWEEN], f"file://{tmp_path}/q")
     with pytest.raises(ConfigurationError, match="already has a column '_mlbridge_reasons'"):
         judge_and_quarantine(result.quarantined_uri, [BETWEEN], f"file://{tmp_path}/q2")
+
+
+def test_rows_that_great_expectations_judges(tmp_path: Path) -> None:
+    files: list[list[str | None]] = [["{}", "{", None], [], ["[1]", "x", "1", "{"]]
+    for number, texts in enumerate(files):
+        write(tmp_path / f"mart/{number}.parquet", pa.table({"text": pa.array(texts, pa.string())}))
+    wanted = [
+        expect("column_values_to_be_json_parseable", column="text", mostly=0.5),
+        expect("column_values_to_be_in_set", severity="warning", column="text", value_set=["{}", "[1]", "x"]),
+    ]
+    report = validate(str(tmp_path / "mart"), wanted, quarantine_uri=str(tmp_path / "q"))
+    assert [result.engine for result in report.results] == ["gx", "duckdb"]
+    assert report.quarantined is not None
+    found = [
+        (row["_mlbridge_file"], row["_mlbridge_row"], len(row["_mlbridge_reasons"]))
+        for row in rows_of(report.quarantined.quarantined_uri)
+    ]
+    expected = [("0.parquet", 1, 2), ("2.parquet", 1, 1), ("2.parquet", 2, 1), ("2.parquet", 3, 2)]
+    assert found == expected
+
+
+def test_files_of_an_evolving_schema(tmp_path: Path) -> None:
+    write(tmp_path / "mart/month=1/old.parquet", pa.table({"v": pa.array([1, 200], pa.int32())}))
+    new = pa.table({"v": pa.array([3, 400], pa.int64()), "note": ["a", "b"]})
+    write(tmp_path / "mart/month=2/new.parquet", new)
+    report = validate(f"file://{tmp_path}/mart", [BETWEEN], schema_evolution="union")
+    result = quarantine_of(report, str(tmp_path / "q"))
+    # The files are of one schema now; where the rows came from is said of those that were pinned.
+    clean = pq.ParquetDataset(result.clean_uri, partitioning="hive").read()
+    assert clean.select(["v", "note"]).to_pylist() == [{"v": 1, "note": None}, {"v": 3, "note": "a"}]
+    origins = [row["_mlbridge_file"] for row in rows_of(result.quarantined_uri)]
+    assert origins == ["month=1/old.parquet", "month=2/new.parquet"]
+
+
+def test_the_rows_of_an_iceberg_table(tmp_path: Path) -> None:
+    catalog = catalog_in(tmp_path)
+    rows = pa.table({"id": [1, 2, 3, 4], "v": [1, 200, 300, 4]})
+    table = catalog.create_table("shop.sales", rows.schema)
+    table.append(rows)
+    delete_positions(table, {data_files(table)[0].file_path: [0, 1]})
+    result = judge_and_quarantine(table.metadata_location, [BETWEEN], str(tmp_path / "q"))
+    catalog.close()
+    # Rows that were deleted are on neither side.
+    assert rows_of(result.clean_uri) == [{"id": 4, "v": 4}]
+    assert [(row["id"], row["v"]) for row in rows_of(result.quarantined_uri)] == [(3, 300)]
 
 
 def test_odd_names(tmp_path: Path) -> None:
