@@ -175,6 +175,7 @@ class QualitySummary(_Result):
     :param unsupported: constraints of an imported contract that no expectation stands for.
     :param clean_uri: where the rows that broke nothing are, when the bad ones were quarantined; its files
         never change, and it is a datamart like any other.
+    :param clean_fingerprint: fingerprint of the snapshot of those rows; None when there are none.
     :param quarantine_uri: where the bad rows are, with the reasons.
     :param quarantined_rows: how many they are; None without a quarantine.
     """
@@ -193,6 +194,7 @@ class QualitySummary(_Result):
     duration_seconds: float
     unsupported: int = 0
     clean_uri: str | None = None
+    clean_fingerprint: str | None = None
     quarantine_uri: str | None = None
     quarantined_rows: int | None = None
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow.sdk.exceptions import AirflowFailException
 
@@ -58,9 +58,12 @@ def whole_number(argument: str, value: object) -> int | None:
         raise ConfigurationError(f"{argument}={value!r} is not valid; valid is a whole number") from error
 
 
-def beside_dag_file(path: str, context: Context) -> str:
-    """``path`` itself when it is absolute or a URI, else below the folder of the DAG file."""
-    if "://" in path or path.startswith("/"):
+Given = TypeVar("Given")
+
+
+def beside_dag_file(path: Given, context: Context) -> Given | str:
+    """A relative path below the folder of the DAG file; a URI, and what is no text, as it is."""
+    if not isinstance(path, str) or "://" in path or path.startswith("/"):
         return path
     return str(Path(context["dag"].fileloc).parent / path)
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal, cast, get_args
 
@@ -18,8 +18,11 @@ from airflow_provider_mlbridge.exceptions import (
 from airflow_provider_mlbridge.quality.expectation import Expectation, Severity
 from airflow_provider_mlbridge.quality.outcome import Engine, Outcome
 from airflow_provider_mlbridge.quality.profile import ColumnProfile
+from airflow_provider_mlbridge.quality.quarantine import Quarantined
 from airflow_provider_mlbridge.quality.reporting.describe import expected_text, label, observed_text
 from airflow_provider_mlbridge.quality.reporting.gx_document import expectation_config, profile_document
+from airflow_provider_mlbridge.quality.result_formats import ResultFormat, shape
+from airflow_provider_mlbridge.quality.table import Table
 from airflow_provider_mlbridge.quality.values import json_value
 from airflow_provider_mlbridge.results import XCOM_LIMIT_BYTES, QualitySummary, Snapshot
 
@@ -131,13 +134,17 @@ class ExpectationResult:
         """One line for messages and summaries."""
         return f"{label(self.expectation)} [{self.severity}]: {self.observed}; expected {self.expected}"
 
-    def to_gx_json(self) -> dict[str, Any]:
-        """The result as Great Expectations writes it (``ExpectationValidationResult``)."""
+    def to_gx_json(self, result_format: ResultFormat | None = None) -> dict[str, Any]:
+        """
+        The result as Great Expectations writes it (``ExpectationValidationResult``).
+
+        :param result_format: how much of it; all that is known when None.
+        """
         failed = self.success is None
         return {
             "success": bool(self.success),
             "expectation_config": expectation_config(self.expectation),
-            "result": json_value(self.result),
+            "result": json_value(shape(self.result, result_format) if result_format else self.result),
             "meta": {"mlbridge": {"type": self.type, "engine": self.engine, "severity": self.severity}},
             "exception_info": {
                 "raised_exception": failed,
@@ -162,6 +169,11 @@ class QualityReport:
     :param checked_at: when, in UTC.
     :param duration_seconds: wall time.
     :param profile: what is known about the columns, where it was asked for.
+    :param unsupported: constraints of an imported contract that no expectation stands for.
+    :param quarantined: the two parts of the datamart, where it was split.
+    :param clean: the part without bad rows, pinned; None when there is none.
+    :param result_format: how much of each result goes into the JSON.
+    :param table: what the footers say.
     """
 
     snapshot: Snapshot
@@ -172,6 +184,11 @@ class QualityReport:
     checked_at: datetime
     duration_seconds: float
     profile: tuple[ColumnProfile, ...] = ()
+    unsupported: tuple[str, ...] = ()
+    quarantined: Quarantined | None = None
+    clean: Snapshot | None = None
+    result_format: ResultFormat = field(default_factory=ResultFormat)
+    table: Table | None = field(default=None, repr=False, compare=False)
 
     @property
     def success(self) -> bool:
@@ -215,7 +232,7 @@ class QualityReport:
         evaluated, passed = self.evaluated, len(self.passed)
         return {
             "success": passed == evaluated,
-            "results": [result.to_gx_json() for result in self.results],
+            "results": [result.to_gx_json(self.result_format) for result in self.results],
             "suite_name": self.suite_name,
             "suite_parameters": {},
             "statistics": {
@@ -242,11 +259,13 @@ class QualityReport:
                     "passed": passed,
                     "failed": len(self.failed),
                     "not_checked": len(self.not_checked),
+                    "unsupported": list(self.unsupported),
+                    "quarantine": asdict(self.quarantined) if self.quarantined else None,
                     "engines": dict(Counter(result.engine for result in self.results)),
                     "checked_at": self.checked_at.isoformat(timespec="seconds"),
                     "duration_seconds": round(self.duration_seconds, 3),
                     **profile_document(self.profile),
-                }
+                },
             },
             "id": None,
         }
@@ -269,6 +288,11 @@ class QualityReport:
             failed_expectations=(),
             report_uri=report_uri,
             duration_seconds=round(self.duration_seconds, 3),
+            unsupported=len(self.unsupported),
+            clean_uri=self.quarantined.clean_uri if self.quarantined else None,
+            clean_fingerprint=self.clean.fingerprint if self.clean else None,
+            quarantine_uri=self.quarantined.quarantined_uri if self.quarantined else None,
+            quarantined_rows=self.quarantined.quarantined_rows if self.quarantined else None,
         )
         for shown in range(min(_SHOWN, len(lines)), -1, -1):
             more = [f"and {len(lines) - shown} more"] if shown < len(lines) else []

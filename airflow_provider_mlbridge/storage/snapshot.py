@@ -90,7 +90,8 @@ def pin_snapshot(
             f"schema_evolution={schema_evolution!r} is not valid; valid are "
             f"{', '.join(map(repr, SCHEMA_EVOLUTION))}"
         )
-    earlier = earlier_snapshot(datamart)
+    clean = _clean_part(datamart, s3_client)
+    earlier = earlier_snapshot(datamart) if clean is None else clean
     if earlier is None:
         if not isinstance(datamart, str):
             raise ConfigurationError(f"datamart must be a URI or the output of a task, got {datamart!r}")
@@ -186,6 +187,31 @@ def earlier_snapshot(value: object) -> Snapshot | None:
             "datamart is the output of a feature build; give the datamart or its quality"
         )
     return Snapshot.from_dict(value)
+
+
+def _clean_part(value: object, s3_client: S3Client | None) -> Snapshot | None:
+    """
+    The rows that a check has left over, when it put bad ones into quarantine; else None.
+
+    :raises DatasetEmptyError: when it left none.
+    :raises SnapshotChangedError: when they are not what it wrote.
+    """
+    if isinstance(value, Mapping) and value.get("kind") == QualitySummary.KIND:
+        value = QualitySummary.from_dict(value)
+    if not isinstance(value, QualitySummary) or value.clean_uri is None:
+        return None
+    if value.clean_fingerprint is None:
+        raise DatasetEmptyError(
+            f"all {value.rows} rows of {value.snapshot.uri} are in quarantine, in {value.quarantine_uri}"
+        )
+    found = _pin(value.clean_uri, Selection({}), s3_client)
+    if found.fingerprint != value.clean_fingerprint:
+        raise SnapshotChangedError(
+            f"{value.clean_uri} is not what was written there when {value.snapshot.uri} was checked: "
+            f"{found.file_count} files of {found.total_bytes} bytes now. Run the chain again from its first "
+            f"task."
+        )
+    return found
 
 
 def _pin(uri: str, selection: Selection, s3_client: S3Client | None) -> Snapshot:

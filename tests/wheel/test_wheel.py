@@ -146,6 +146,11 @@ def test_airflow_loads_the_example_dags_as_a_bundle(python: Path, home: Path) ->
         "integration_by_external_task",
         "integration_by_schedule",
         "integration_by_trigger",
+        "quality_by_contract",
+        "quality_by_dbt_manifest",
+        "quality_by_gx_objects",
+        "quality_by_shorthands",
+        "quality_by_suite",
         "train_flight_delay",
         "watch_flight_delays",
     ]

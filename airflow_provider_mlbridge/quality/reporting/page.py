@@ -134,7 +134,7 @@ def _capped(results: Sequence[ExpectationResult]) -> str:
 
 
 def _unsupported(report: QualityReport) -> str:
-    listed: Sequence[str] = getattr(report, "unsupported", ())
+    listed = report.unsupported
     if not listed:
         return ""
     items = "".join(f"<li>{escape(str(text))}</li>" for text in listed[:_LISTED])

@@ -160,7 +160,6 @@ def test_a_word_that_is_not_valid_fails_when_the_dag_file_is_read(
     [
         ({"fail_on": "{{ rendered }}"}, "fail_on="),
         ({"min_rows": "many"}, "min_rows='many' is not valid"),
-        ({"quarantine_uri": "/q/"}, "quarantine is not available"),
         ({"expectations": [{"type": "expect_nothing", "kwargs": {}}]}, "expect_nothing"),
         ({"datamart": "mart/"}, "datamart='mart/' is not a URI"),
         ({"suite": "no_suite.json"}, "/dags/no_suite.json"),

@@ -312,7 +312,7 @@ assert not {{"pandas", "great_expectations", "airflow", "pytz"}} & set(sys.modul
 
 
 def test_a_suite_that_footers_answer_reads_no_data(flights: Path, mocker: MockerFixture) -> None:
-    read = mocker.patch("airflow_provider_mlbridge.quality.validation.local_files")
+    read = mocker.patch("airflow_provider_mlbridge.quality.evaluation.local_files")
     assert validate(str(flights), not_null=["id"], schema={"id": "int64"}, min_rows=1, max_age=1e9).success
     read.assert_not_called()
 
@@ -393,7 +393,7 @@ def test_great_expectations_is_given_no_more_than_the_memory_limit(write_parquet
 
 
 def test_great_expectations_refusals_come_before_any_data(flights: Path, mocker: MockerFixture) -> None:
-    read = mocker.patch("airflow_provider_mlbridge.quality.validation.local_files")
+    read = mocker.patch("airflow_provider_mlbridge.quality.evaluation.local_files")
     with pytest.raises(InvalidExpectationError, match="refuses expect_column_kl_divergence_to_be_less_than"):
         validate(str(flights), [expect("column_kl_divergence_to_be_less_than", column="id", threshold="low")])
     read.assert_not_called()
