@@ -56,6 +56,8 @@ def read_statistics(footers: Sequence[Footer], name: str, family: Family) -> Sta
         schema = metadata.schema.column(leaf)
         for index in range(metadata.num_row_groups):
             group = metadata.row_group(index)
+            if not group.num_rows:
+                continue
             statistics = group.column(leaf).statistics
             # A column that the file's schema calls required has no nulls, whatever the statistics say.
             if schema.max_definition_level == 0:

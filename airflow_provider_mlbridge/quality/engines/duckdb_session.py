@@ -88,9 +88,10 @@ def open_session(table: Table, paths: Sequence[Path], limits: Limits) -> Iterato
         }
         if limits.threads is not None:
             config["threads"] = limits.threads
-        if limits.scratch_limit_bytes is not None:
-            config["max_temp_directory_size"] = f"{limits.scratch_limit_bytes}B"
         with duckdb.connect(":memory:", config=config) as connection:
+            if limits.scratch_limit_bytes is not None:
+                # Given when connecting, it would be reported but not enforced (DuckDB 2.0).
+                connection.execute(f"SET max_temp_directory_size = '{limits.scratch_limit_bytes}B'")
             connection.execute(f"SET disabled_optimizers = '{_BLIND}'")
             yield Session(connection, table, _source(connection, table, paths), limits, paths)
 
