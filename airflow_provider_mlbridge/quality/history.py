@@ -32,8 +32,8 @@ log = logging.getLogger(__name__)
 FOLDER = "history/"
 KEEP = 400
 """Entries that are kept; older ones are deleted."""
-LOADED = 100
-"""Entries that are read unless more are asked for."""
+LOADED = 120
+"""Entries that are read unless more are asked for: a window of anomaly checks, and some that do not count."""
 COLUMNS = 500
 """Columns whose share of nulls one entry holds at most."""
 
@@ -180,17 +180,17 @@ def entry_of(report: QualityReport, *, run_id: str = "") -> HistoryEntry:
     """
     The entry for a run.
 
-    Shares of nulls come from what the expectations counted, and from the footers as the report's profile has
-    them. No footer counts NaN, so those of floating-point columns come from expectations alone.
+    Shares of nulls come from what the expectations counted, and from the footers. No footer counts NaN, so
+    those of floating-point columns come from expectations alone.
     """
     ratios: dict[str, float] = {}
     for result in report.results:
         ratio = _counted(result)
         if ratio is not None:
             ratios.setdefault(result.expectation.columns[0], ratio)
-    for column in report.profile:
-        if column.null_ratio is not None and column.family != "float":
-            ratios.setdefault(column.name, column.null_ratio)
+    for column in report.table.columns if report.table else ():
+        if report.rows and column.null_count is not None and column.family != "float":
+            ratios.setdefault(column.name, column.null_count / report.rows)
     kept = dict(list(ratios.items())[:COLUMNS])
     return HistoryEntry(
         checked_at=report.checked_at,

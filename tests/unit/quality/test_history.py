@@ -24,7 +24,6 @@ from airflow_provider_mlbridge.quality.engines.duckdb_session import Limits, ope
 from airflow_provider_mlbridge.quality.expectation import Expectation, parse_expectation
 from airflow_provider_mlbridge.quality.history import History, HistoryEntry, append, entry_of, load
 from airflow_provider_mlbridge.quality.outcome import Outcome
-from airflow_provider_mlbridge.quality.profile import profile
 from airflow_provider_mlbridge.quality.reporting.describe import expected_text, observed_text
 from airflow_provider_mlbridge.quality.result import ExpectationResult
 from airflow_provider_mlbridge.quality.table import Table, read_table
@@ -146,7 +145,6 @@ def test_an_entry_tells_nulls_from_footers_and_from_expectations(write_parquet: 
     )
     between = {"type": "expect_column_values_to_be_between", "kwargs": {"column": "f", "min_value": 0}}
     report = validate(str(path), [between], not_null=["s"])
-    report = replace(report, profile=profile(read_table(report.snapshot)))
     made = entry_of(report, run_id="r")
     # g is a float that no expectation looked at: its footer cannot tell how many NaN it holds.
     assert made.null_ratios == {"s": 0.0, "f": 0.5, "a": 0.5}
@@ -236,6 +234,9 @@ def test_bytes_and_null_ratios_are_judged(table: Table) -> None:
     history = History(tuple(entry(n, bytes=size + n, null_ratios={"a": 0.25, "f": 0.5}) for n in range(9)))
     assert found(expect("bytes"), table, history).success
     assert not found(expect("bytes"), table, past([1] * 9)).success
+    other = judge(expect("bytes"), table, history, pinned=replace(table.snapshot, total_bytes=1))
+    assert other is not None
+    assert not other.success
     assert found(expect("null_ratio", column="a"), table, history).success
     unlike = past([4] * 9, null_ratios={"a": 0.2, "f": 0.0})
     assert not found(expect("null_ratio", column="a"), table, unlike).success
@@ -263,6 +264,27 @@ def test_without_a_place_for_the_history_nothing_is_read() -> None:
     require_history(wanted, History())
     with pytest.raises(ConfigurationError, match="give report_uri"):
         require_history(wanted, None)
+
+
+def test_a_check_and_its_history_go_round(write_parquet: Writer, tmp_path: Path) -> None:
+    suite = [
+        {"type": "mlbridge_row_count_anomaly", "kwargs": {"min_history": 3}},
+        {"type": "mlbridge_null_ratio_anomaly", "kwargs": {"column": "f", "min_history": 3}},
+    ]
+
+    def run(day: int, rows: int, nulls: int) -> list[bool | None]:
+        path = write_parquet(f"{day}.parquet", {"f": [float("nan")] * nulls + [1.0] * (rows - nulls)})
+        history = load(str(tmp_path / "reports"))
+        report = validate(str(path), suite, history=history, now=START + timedelta(days=day))
+        append(str(tmp_path / "reports"), entry_of(report, run_id=str(day)))
+        return [result.success for result in report.results]
+
+    assert [run(day, 100 + day, 10) for day in range(3)] == [[False, False]] * 3
+    assert run(3, 101, 10) == [True, True]
+    assert run(4, 50, 5) == [False, True]
+    assert run(5, 101, 60) == [True, False]
+    with pytest.raises(ConfigurationError, match="give report_uri"):
+        validate("/nowhere.parquet", suite)
 
 
 @pytest.mark.parametrize(
