@@ -153,7 +153,10 @@ class Snapshot(_Result):
     @classmethod
     def _typed(cls, values: dict[str, Any]) -> dict[str, Any]:
         files = tuple(PinnedFile(*item) for item in values.get("files") or ())
-        partitions = {name: tuple(texts) for name, texts in (values.get("partitions") or {}).items()}
+        given = values.get("partitions") or {}
+        if not isinstance(given, Mapping):
+            raise TypeError("partitions must map columns to lists of texts")
+        partitions = {name: tuple(texts) for name, texts in given.items()}
         return {**values, "files": files, "partitions": partitions}
 
 

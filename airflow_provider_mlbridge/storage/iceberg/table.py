@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -36,7 +37,11 @@ if TYPE_CHECKING:
     from pyiceberg.typedef import Record
 
 _INSTALL = "pip install 'airflow-provider-mlbridge[iceberg]'"
-_STORE_IO = "airflow_provider_mlbridge.storage.iceberg.files.StoreIO"
+_READ_ONLY = {
+    "py-io-impl": "airflow_provider_mlbridge.storage.iceberg.files.StoreIO",
+    # A catalog in a database would otherwise make its tables where there are none.
+    "init_catalog_tables": "false",
+}
 _COMPACT = "Let its producer rewrite the data files (rewrite_data_files), or write copy-on-write"
 
 
@@ -161,7 +166,7 @@ def _find(uri: str) -> tuple[TableMetadata, str]:
     name = table_name(uri)
     # The catalog is reached as pyiceberg is configured; the files below it as everything else here.
     try:
-        opened = load_catalog(name.catalog, **{"py-io-impl": _STORE_IO})
+        opened = load_catalog(name.catalog, **_READ_ONLY)
     except ValueError as error:
         raise ConfigurationError(
             f"{uri}: pyiceberg has no valid configuration of a catalog {name.catalog!r} ({error}). Set "
@@ -179,7 +184,9 @@ def _read_metadata(location: str) -> TableMetadata:
     file = StoreIO().new_input(location)
     try:
         return FromInputFile.table_metadata(cast("InputFile", file))
-    except (ValueError, EOFError, ValidationError) as error:
+    except MLBridgeError:
+        raise
+    except (ValueError, OSError, EOFError, ValidationError) as error:
         reason = " ".join(str(error).split())[:300]
         raise InvalidManifestError(f"{location} is no readable metadata file of Iceberg: {reason}") from error
 
@@ -283,6 +290,12 @@ def _is_whole(path: str) -> bool:
     return path.startswith(("s3://", "/"))
 
 
+def _database_errors() -> tuple[type[Exception], ...]:
+    """What catalogs in a database raise; nothing when none is in use."""
+    module = sys.modules.get("sqlalchemy.exc")
+    return () if module is None else (module.SQLAlchemyError,)
+
+
 @contextmanager
 def _translated(uri: str, s3_client: S3Client | None) -> Iterator[None]:
     """Read with this client, and translate pyiceberg's errors."""
@@ -311,5 +324,8 @@ def _translated(uri: str, s3_client: S3Client | None) -> Iterator[None]:
         raise StorageUnavailableError(f"{uri}: the catalog did not answer properly ({error})") from error
     except OSError as error:
         raise StorageUnavailableError(f"{uri}: the catalog cannot be reached ({error})") from error
+    except _database_errors() as error:
+        reason = str(error).partition("\n")[0]
+        raise StorageUnavailableError(f"{uri}: the catalog's database failed ({reason})") from error
     except exceptions.NotInstalledError as error:
         raise MissingExtraError(f"{uri}: the catalog needs another package ({error})") from error

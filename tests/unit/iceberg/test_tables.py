@@ -26,6 +26,7 @@ from airflow_provider_mlbridge.exceptions import (
     InvalidParquetError,
     ScratchLimitError,
     SnapshotChangedError,
+    StorageUnavailableError,
 )
 from airflow_provider_mlbridge.features.build import build_feature_set
 from airflow_provider_mlbridge.results import Snapshot
@@ -33,6 +34,7 @@ from airflow_provider_mlbridge.storage import local_files, opened_snapshot, pin_
 from airflow_provider_mlbridge.storage.iceberg.files import location_uri
 from airflow_provider_mlbridge.storage.readiness import look
 from airflow_provider_mlbridge.storage.uris import TableName, table_name
+from airflow_provider_mlbridge.triggers.datamart import look_with_connection
 from tests.unit.iceberg.tables import catalog_in, data_files, delete_keys, delete_positions
 
 
@@ -189,6 +191,16 @@ def test_tables_that_are_not_there_or_empty(catalog: SqlCatalog) -> None:
         pin_snapshot("iceberg://other/shop.sales")
 
 
+def test_a_catalog_whose_database_fails_is_unavailable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYICEBERG_CATALOG__LAKE__TYPE", "sql")
+    monkeypatch.setenv("PYICEBERG_CATALOG__LAKE__URI", f"sqlite:///{tmp_path}/empty.db")
+    monkeypatch.setattr("pyiceberg.catalog._ENV_CONFIG", Config())
+    with pytest.raises(StorageUnavailableError, match="the catalog's database failed .*no such table"):
+        pin_snapshot(URI)
+
+
 def test_broken_metadata_is_named(table: Table, tmp_path: Path) -> None:
     with pytest.raises(DatasetNotFoundError, match="none.metadata.json does not exist"):
         pin_snapshot(f"file://{tmp_path}/none.metadata.json")
@@ -196,6 +208,10 @@ def test_broken_metadata_is_named(table: Table, tmp_path: Path) -> None:
     broken.write_text('{"format-version": 2}')
     with pytest.raises(InvalidManifestError, match="x.metadata.json is no readable metadata file"):
         pin_snapshot(str(broken))
+    packed = tmp_path / "x.gz.metadata.json"
+    packed.write_bytes(b"no gzip")
+    with pytest.raises(InvalidManifestError, match="x.gz.metadata.json is no readable metadata file"):
+        pin_snapshot(str(packed))
     snapshot = table.current_snapshot()
     assert snapshot is not None
     Path(location_uri(snapshot.manifest_list)).write_bytes(b"Obj\x01 and no more")
@@ -247,6 +263,7 @@ def test_a_table_is_ready_when_its_newest_snapshot_is_new_enough_and_has_rows(ta
     assert found.snapshot.fingerprint == pin_snapshot(URI).fingerprint
     assert "not after" in look(URI, modified_after=datetime.now(UTC) + timedelta(minutes=1)).reason
     assert "has no such table" in look("iceberg://lake/shop.late").reason
+    assert look_with_connection(URI, None, None, 1).snapshot is not None
     table.delete("id > 0")
     assert "has 0 of 1 files" in look(URI).reason
     assert "but no row" in look(URI, min_files=0).reason
