@@ -52,6 +52,7 @@ COMPILERS: dict[str, Callable[[Expectation, Table, datetime], Check]] = {
     **uniqueness.COMPILERS,
 }
 
+
 def compile_check(expectation: Expectation, table: Table, now: datetime) -> Check:
     """
     The SQL for an expectation whose columns exist.
