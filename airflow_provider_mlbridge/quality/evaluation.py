@@ -87,7 +87,7 @@ def evaluate(
     :param table: what the footers say of the files that are read.
     :param pinned: the snapshot that was pinned; the table's is one of files made of it where they had to be.
     """
-    plan = Plan(expectations, table, settings.now, settings.history)
+    plan = Plan(expectations, table, pinned, settings.now, settings.history)
     built = gx.build(plan.handed_over)
     outcomes = dict(plan.outcomes)
     quarantined: Quarantined | None = None

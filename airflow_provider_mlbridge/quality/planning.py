@@ -14,6 +14,7 @@ from airflow_provider_mlbridge.quality.expectation import Expectation
 from airflow_provider_mlbridge.quality.history import History
 from airflow_provider_mlbridge.quality.outcome import CannotCheckError, Outcome, not_checked
 from airflow_provider_mlbridge.quality.table import Table
+from airflow_provider_mlbridge.results import Snapshot
 
 
 class Plan:
@@ -22,17 +23,24 @@ class Plan:
 
     :param expectations: all that is expected.
     :param table: what the footers say.
+    :param pinned: the snapshot that was pinned, whose bytes are those of earlier runs.
     :param now: the time that ages are measured against.
     :param history: earlier runs; there must be one when an expectation asks for it.
     """
 
     def __init__(
-        self, expectations: Sequence[Expectation], table: Table, now: datetime, history: History | None
+        self,
+        expectations: Sequence[Expectation],
+        table: Table,
+        pinned: Snapshot,
+        now: datetime,
+        history: History | None,
     ) -> None:
         self.outcomes: dict[int, Outcome] = {}
         self.checks: dict[int, Check] = {}
         self.handed_over: dict[int, Expectation] = {}
         self._table = table
+        self._pinned = pinned
         self._now = now
         self._history = history or History()
         for position, expectation in enumerate(expectations):
@@ -50,7 +58,7 @@ class Plan:
         if expectation.type not in footers.ANSWERS_MISSING_COLUMN:
             _require_columns(expectation, table)
         if expectation.type in ANOMALIES:
-            known = anomalies.judge(expectation, table, self._history)
+            known = anomalies.judge(expectation, table, self._history, pinned=self._pinned)
             if known is None:
                 self.checks[position] = anomalies.check(expectation, table, self._history)
             else:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import uuid
@@ -21,6 +22,7 @@ from demo.services.moto_s3 import start_moto
 from demo.services.process import LOOPBACK, OwnedProcess, ServiceGroup, base_environment, free_port
 from demo.services.s3 import S3Server
 from demo.services.sshd import Sshd, start_sshd
+from tests.system.signals import StatsdListener
 
 HERE = Path(__file__).parent
 TOKEN = "planted-service-token"
@@ -30,6 +32,8 @@ DAGS = (
     "train_ssh_in_worker",
     "train_ssh_short",
     "training_child",
+    "quality_many",
+    "quality_signals",
 )
 
 
@@ -91,6 +95,12 @@ class Bridge:
     sshd: Sshd
     folder: Path
     bucket: str
+    metrics: StatsdListener
+
+    @property
+    def lineage(self) -> Path:
+        """Lineage events, one JSON document a line, of the DAGs that asked for them."""
+        return self.folder / "lineage.jsonl"
 
     @property
     def api(self) -> Any:
@@ -188,6 +198,9 @@ def bridge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bridge]:
     """All parts, started once."""
     folder = tmp_path_factory.mktemp("system")
     with ServiceGroup() as services:
+        metrics = StatsdListener()
+        metrics.start()
+        services.add(metrics)
         s3 = services.add(start_moto(folder / "moto"))
         sshd = services.add(start_sshd(folder / "sshd"))
         service, service_port = _start_training_service(folder / "service")
@@ -223,6 +236,18 @@ def bridge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bridge]:
                     "TEST_TRAINER": str(HERE / "trainer.py"),
                     "PYTHONPATH": os.pathsep.join([str(HERE.parents[1])]),
                 },
+                config={
+                    "metrics.statsd_on": "True",
+                    "metrics.statsd_host": LOOPBACK,
+                    "metrics.statsd_port": str(metrics.port),
+                    # Tags stay on the metrics.
+                    "metrics.statsd_influxdb_enabled": "True",
+                    "metrics.legacy_names_on": "False",
+                    "openlineage.selective_enable": "True",
+                    "openlineage.transport": json.dumps(
+                        {"type": "file", "log_file_path": str(folder / "lineage.jsonl"), "append": True}
+                    ),
+                },
             )
         )
         for dag_id in DAGS:
@@ -231,7 +256,7 @@ def bridge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bridge]:
         client = s3.client()
         client.create_bucket(Bucket="lake")
         client.close()
-        yield Bridge(airflow, s3, sshd, folder, "lake")
+        yield Bridge(airflow, s3, sshd, folder, "lake", metrics)
 
 
 @pytest.fixture
