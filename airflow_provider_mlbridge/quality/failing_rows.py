@@ -23,12 +23,11 @@ from airflow_provider_mlbridge.quality.bad_rows import (
     repeated_rows,
 )
 from airflow_provider_mlbridge.quality.catalog import close_names
-from airflow_provider_mlbridge.quality.compiled import sql
 from airflow_provider_mlbridge.quality.compiled.check import Check
+from airflow_provider_mlbridge.quality.engines.cells import readable, shown
 from airflow_provider_mlbridge.quality.engines.duckdb_session import Session, errors
 from airflow_provider_mlbridge.quality.expectation import Expectation
-from airflow_provider_mlbridge.quality.instants import Instant
-from airflow_provider_mlbridge.quality.masking import DROPPED, MaskingPolicy
+from airflow_provider_mlbridge.quality.masking import MaskingPolicy
 from airflow_provider_mlbridge.quality.outcome import Outcome
 from airflow_provider_mlbridge.quality.table import Column, Table
 
@@ -41,6 +40,7 @@ MAX_LIMIT = 1000
 _UNIQUE_TYPES = ("expect_column_values_to_be_unique", "expect_compound_columns_to_be_unique")
 _FILE_FACTOR = 2**40
 """More than any file has rows: file and row in one number that sorts."""
+_AS_TEXT = ("time", "list", "struct", "map", "other")
 _TEXT_LIMIT = 200
 
 
@@ -168,15 +168,15 @@ class _Finder:
         self._offsets = self._offsets or file_offsets(self._session)
         rows = []
         for row in self._query(broken, columns):
-            shown = {column.name: self._shown(column, row[column.alias]) for column in columns}
+            values = {column.name: shown(column, self._policy, row[column.alias]) for column in columns}
             file, file_row = int(row["file_index"]), int(row["file_row_number"])
             rows.append(
                 {
                     "row": self._offsets[file] + file_row,
                     "file": origin_of(self._named, file),
                     "file_row": file_row,
-                    "keys": {column.name: shown[column.name] for column in self._keys},
-                    "values": {column.name: shown[column.name] for column in judged},
+                    "keys": {column.name: _cut(values[column.name]) for column in self._keys},
+                    "values": {column.name: _cut(values[column.name]) for column in judged},
                 }
             )
         return sorted(rows, key=lambda row: row["row"])
@@ -210,31 +210,10 @@ class _Finder:
         return " OR ".join(places) or "FALSE"
 
     def _expression(self, column: Column) -> str:
-        """What is read of a column: the value in a form that Python has, or only whether there is one."""
-        if not self._policy.needs_value(column.name):
-            return f"(CASE WHEN {column.alias} IS NULL THEN NULL ELSE TRUE END)"
-        match column.family:
-            case "date":
-                return f"({column.alias} - DATE '1970-01-01')"
-            case "timestamp" | "timestamptz":
-                return f"epoch_{'ns' if sql.in_nanoseconds(column) else 'us'}({column.alias})"
-            case "time" | "list" | "struct" | "map" | "other":
-                return f"{column.alias}::VARCHAR"
-        return column.alias
-
-    def _shown(self, column: Column, value: Any) -> Any:
-        is_read = value is not None and self._policy.needs_value(column.name)
-        if is_read and column.family in ("date", "timestamp", "timestamptz"):
-            value = str(_instant(column, value))
-        shown = self._policy.shown(column.name, column.type_name, value)
-        return None if shown is DROPPED else _cut(shown)
-
-
-def _instant(column: Column, value: int) -> Instant:
-    if column.family == "date":
-        return Instant(int(value) * 86_400_000_000_000, "date")
-    nanoseconds = int(value) * (1 if sql.in_nanoseconds(column) else 1000)
-    return Instant(nanoseconds, "timestamptz" if column.family == "timestamptz" else "timestamp")
+        """What is read of a column; nested values, and times of day, as DuckDB writes them."""
+        if column.family in _AS_TEXT and self._policy.needs_value(column.name):
+            return f"{column.alias}::VARCHAR"
+        return readable(column, self._policy)
 
 
 def _cut(value: Any) -> Any:

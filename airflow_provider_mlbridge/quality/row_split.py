@@ -36,6 +36,9 @@ _BATCH_ROWS = 65_536
 _GROUP_BYTES = 64 * 1024 * 1024
 _GROUP_ROWS = 1_000_000
 _BUFFER_BYTES = 1024 * 1024
+_FLAG_BYTES = 16 * 1024 * 1024
+_REASONS_SHOWN = 100
+"""The most reasons of one row; a suite may have thousands of expectations, and a row break them all."""
 
 
 class BadRows:
@@ -186,16 +189,18 @@ def _reasons(words: NDArray[np.uint64], texts: Sequence[str], counts: NDArray[np
 
     combinations, inverse, sizes = np.unique(words, axis=0, return_inverse=True, return_counts=True)
     lists = []
-    for combination, size in zip(combinations, sizes, strict=True):
-        numbers = [
-            word * WORD_BITS + bit
-            for word, flags in enumerate(map(int, combination))
-            for bit in range(WORD_BITS)
-            if flags >> bit & 1
-        ]
-        counts[numbers] += size
-        lists.append([texts[number] for number in numbers])
+    step = max(1, _FLAG_BYTES // (WORD_BITS * combinations.shape[1]))
+    for start in range(0, len(combinations), step):
+        octets = combinations[start : start + step].astype("<u8").view(np.uint8)
+        flags = np.unpackbits(octets, axis=1, bitorder="little")[:, : len(texts)]
+        counts += sizes[start : start + step] @ flags
+        lists += [_listed(np.flatnonzero(row), texts) for row in flags]
     return pa.array(lists, pa.list_(pa.string())).take(pa.array(inverse.reshape(-1)))
+
+
+def _listed(numbers: NDArray[np.intp], texts: Sequence[str]) -> list[str]:
+    shown = [texts[number] for number in numbers[:_REASONS_SHOWN]]
+    return shown if len(numbers) <= len(shown) else [*shown, f"and {len(numbers) - len(shown)} more"]
 
 
 def _with_reasons(rows: pa.Table, reasons: pa.Array, name: str, numbers: pa.Array) -> pa.Table:

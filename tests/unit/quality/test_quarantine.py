@@ -112,6 +112,19 @@ def test_several_reasons_and_keys(tmp_path: Path) -> None:
     assert result.clean_rows == 0
 
 
+def test_more_reasons_than_anyone_reads(tmp_path: Path) -> None:
+    write(tmp_path / "mart.parquet", pa.table({"v": [0, 130, 1000]}))
+    wanted = [expect("column_values_to_be_between", column="v", max_value=260 - 2 * n) for n in range(1, 131)]
+    result = judge_and_quarantine(str(tmp_path / "mart.parquet"), wanted, f"{tmp_path}/q")
+    some, all_of_them = (row["_mlbridge_reasons"] for row in rows_of(result.quarantined_uri))
+    text = "expect_column_values_to_be_between(v), critical #"
+    # 130 is more than 128, the bound of the 66th, and all after that.
+    assert some == [f"{text}{number}" for number in range(66, 131)]
+    assert all_of_them == [*(f"{text}{number}" for number in range(1, 101)), "and 30 more"]
+    rows = [entry["rows"] for entry in read_manifest(result.manifest_uri).details["reasons"]]
+    assert rows == [1] * 65 + [2] * 65
+
+
 def test_mostly_and_severities(months: str, tmp_path: Path) -> None:
     tolerated = {**BETWEEN, "kwargs": {**BETWEEN["kwargs"], "mostly": 0.1}, "severity": "info"}
     report = validate(months, [tolerated])
