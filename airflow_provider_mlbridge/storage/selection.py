@@ -96,10 +96,19 @@ class Selection:
 
     def describe(self) -> str:
         """The selector in words, at most ten values of each column."""
-        return ", ".join(
-            f"{column}={_listed([NULL_PARTITION if value is None else str(value) for value in values])}"
+        return _described(self.wanted)
+
+    def passed_over(self) -> str:
+        """The values that no selected file has, in words; empty when there are none."""
+        missing = {
+            column: [
+                value
+                for value in values
+                if not any(_equals(text, value) for text in self._selected.get(column, ()))
+            ]
             for column, values in self.wanted.items()
-        )
+        }
+        return _described({column: values for column, values in missing.items() if values})
 
     def _walk(self, root: str, prefix: str, store: ObjectStore) -> Iterator[ObjectInfo]:
         folders, objects = store.level(prefix)
@@ -162,6 +171,13 @@ def _equals(text: str, value: PartitionValue) -> bool:
     if isinstance(value, int):
         return _WHOLE_NUMBER.fullmatch(text) is not None and int(text) == value
     return text == (value.isoformat() if isinstance(value, date) else value)
+
+
+def _described(wanted: Mapping[str, Sequence[PartitionValue]]) -> str:
+    return ", ".join(
+        f"{column}={_listed([NULL_PARTITION if value is None else str(value) for value in values])}"
+        for column, values in wanted.items()
+    )
 
 
 def _listed(names: Mapping[str, object] | Sequence[str] | set[str]) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -31,6 +32,8 @@ from airflow_provider_mlbridge.storage.uris import as_prefix, check_uri, is_tabl
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+
+log = logging.getLogger(__name__)
 
 _IN_PROGRESS = ("_temporary", ".hive-staging", "_delta_log_tmp", ".spark-staging")
 """Folders that Spark and Hive committers fill before they move the files to their place."""
@@ -274,6 +277,8 @@ def _pin_root(uri: str, root: str, store: ObjectStore, selection: Selection) -> 
         if not selected and (objects or selection.met):
             raise selection.nothing_found(uri)
         objects = selected
+        if objects and selection.passed_over():
+            log.warning("%s has no file of partitions %s; the others are read", uri, selection.passed_over())
     if not seen:
         raise DatasetNotFoundError(
             f"nothing is stored at {uri}: no object of that name and none below {root}"

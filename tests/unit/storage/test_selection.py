@@ -87,6 +87,17 @@ def test_the_selector_travels_with_the_snapshot_and_a_new_partition_does_not_dis
     assert "partitions" not in pin_snapshot(root).to_dict()
 
 
+def test_values_without_a_folder_are_passed_over_and_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = write(tmp_path, *DAYS)
+    pin_snapshot(root, partitions={"month": ["2026-01", "2026-09"], "day": ["2026-01-01", date(2026, 9, 1)]})
+    assert "has no file of partitions month='2026-09', day='2026-09-01'; the others are read" in caplog.text
+    caplog.clear()
+    pin_snapshot(root, partitions={"month": ["2026-01"]})
+    assert caplog.text == ""
+
+
 def test_an_earlier_snapshot_can_be_narrowed_but_not_widened(tmp_path: Path) -> None:
     everything = pin_snapshot(write(tmp_path, *DAYS))
     january = pin_snapshot(everything.to_dict(), partitions={"month": "2026-01"})
