@@ -194,7 +194,7 @@ def test_a_planted_address_reaches_nothing_unless_it_may(
         task.execute(context)
     report = "".join(path.read_text() for path in (tmp_path / "report").rglob("*.*") if path.is_file())
     elsewhere = f"{raised.value}{json.dumps(context['ti'].xcoms)}{caplog.text}{''.join(capsys.readouterr())}"
-    assert "ada" not in elsewhere
+    assert "lovelace" not in elsewhere
     assert (EMAIL in report) is shown
     assert shown or "lovelace" not in report
 
