@@ -28,8 +28,8 @@ def plain(value: Any, name: str) -> Any:
     if library == "pandas":
         return _from_pandas(value, name)
     if library == "great_expectations":
-        # Conditions on rows, which only Great Expectations reads.
-        return value
+        # Conditions on rows, in the form in which suites keep them; what else there is has no meaning here.
+        return plain(value.dict(), name) if hasattr(value, "dict") else value
     if isinstance(value, bool):
         return value
     if isinstance(value, int):

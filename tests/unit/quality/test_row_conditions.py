@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -269,6 +270,23 @@ def test_expectations_under_a_condition_count_as_great_expectations_does(
         for position, (type_, arguments) in enumerate(suite)
     ]
     assert assert_same(tmp_path_factory.mktemp("table"), TABLE, conditioned)
+
+
+def test_condition_objects_become_what_suites_keep(path: Path) -> None:
+    import_gx()
+    from great_expectations.expectations import ExpectColumnValuesToNotBeNull
+    from great_expectations.expectations.row_conditions import Column
+
+    condition = (Column("k") > 1) & Column("f").is_not_null() & (Column("t") >= MOMENTS[1])
+    kwargs = {"column": "i", "row_condition": condition}
+    entry = {"type": "expect_column_values_to_not_be_null", "kwargs": kwargs}
+    report = validate(str(path), [entry, ExpectColumnValuesToNotBeNull(**kwargs)])
+    for result in report.results:
+        assert (result.engine, result.result["element_count"], result.unexpected_count) == ("duckdb", 3, 0)
+    kept = json.loads(json.dumps(report.to_gx_json()))["results"][0]["expectation_config"]["kwargs"]
+    assert kept["row_condition"]["conditions"][1] == {
+        "type": "comparison", "column": {"name": "t"}, "operator": ">=", "parameter": "2024-01-01T06:00:00",
+    }  # fmt: skip
 
 
 def test_pairs_in_a_set_heed_the_condition(path: Path) -> None:
