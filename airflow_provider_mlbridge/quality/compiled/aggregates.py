@@ -123,7 +123,7 @@ def _present_share(expectation: Expectation, table: Table, _: datetime) -> Check
         present, rows = int(values[0]), int(values[1])
         return between_outcome("duckdb", present / rows if rows else 0, expectation.kwargs)
 
-    rows = "count(*)" if condition is None else f"count(*) FILTER (WHERE {condition})"
+    rows = "count(*)" if condition is None else sql.count_rows(condition)
     return Check(judge, (f"count(*) {_rows(column, condition)}", rows))
 
 
@@ -133,7 +133,7 @@ def _row_count(expectation: Expectation, table: Table, _: datetime) -> Check:
     def judge(values: Sequence[Any]) -> Outcome:
         return count_outcome("duckdb", int(values[0]), expectation.kwargs)
 
-    return Check(judge, ("count(*)" if condition is None else f"count(*) FILTER (WHERE {condition})",))
+    return Check(judge, ("count(*)" if condition is None else sql.count_rows(condition),))
 
 
 def _max_age(expectation: Expectation, table: Table, now: datetime) -> Check:

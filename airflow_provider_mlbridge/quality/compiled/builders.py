@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from airflow_provider_mlbridge.quality.compiled import sql
 from airflow_provider_mlbridge.quality.compiled.check import Check
 from airflow_provider_mlbridge.quality.compiled.conditions import condition_of
 from airflow_provider_mlbridge.quality.expectation import Expectation
@@ -46,9 +47,9 @@ def check_rows(
             with_missing=with_missing,
         )
 
-    measures = [f"count(*) FILTER (WHERE {domain})", f"count(*) FILTER (WHERE {unexpected})"]
+    measures = [sql.count_rows(domain), sql.count_rows(unexpected)]
     if condition is not None:
-        measures.append(f"count(*) FILTER (WHERE {condition})")
+        measures.append(sql.count_rows(condition))
     return Check(judge, tuple(measures), unexpected=unexpected, columns=columns, as_records=as_records)
 
 

@@ -57,6 +57,12 @@ def key(column: Column) -> str:
     )
 
 
+def count_rows(condition: str) -> str:
+    """A measure: the rows where a condition is true."""
+    # A filter on count(*) takes a fifth more.
+    return f"coalesce(count_if({condition}), 0)"
+
+
 def among(value: str, literals: Sequence[str]) -> str:
     """Whether a value is one of several literals; false for null."""
     # Unlike IN, it is evaluated once for each entry of a dictionary-encoded column.

@@ -71,7 +71,7 @@ def _grouped(expectation: Expectation, table: Table, columns: tuple[Column, ...]
 
     return Check(
         judge,
-        () if condition is None else (f"count(*) FILTER (WHERE {condition})",),
+        () if condition is None else (sql.count_rows(condition),),
         grouping=Grouping(columns, where if condition is None else f"{condition} AND {where}"),
         group_measures=(ROWS, REPEATED),
         columns=columns,

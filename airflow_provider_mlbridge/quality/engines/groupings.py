@@ -2,7 +2,7 @@
 """
 The groups of a key, counted once for all checks on it; exact, and on disk where memory does not hold them.
 
-A single key of integers that lie close together is counted by a bit for each number instead of a hash table,
+A key of integers that lie close together is counted by a bit for each possible key instead of a hash table,
 which takes a fraction of the time; the verdict is the same.
 """
 
@@ -15,11 +15,12 @@ from airflow_provider_mlbridge.quality.compiled import sql
 from airflow_provider_mlbridge.quality.compiled.check import DISTINCT, REPEATED, ROWS, Grouping
 from airflow_provider_mlbridge.quality.engines.duckdb_session import Session, errors
 from airflow_provider_mlbridge.quality.outcome import CannotCheckError
+from airflow_provider_mlbridge.quality.table import Column
 
 _SIMPLE = frozenset({ROWS, REPEATED, DISTINCT})
 """Measures that are known when it is known how many rows and how many different keys there are."""
 _SPARSE = 8
-"""Numbers per row from which on a hash table is faster than bits."""
+"""Possible keys per row from which on a hash table is faster than bits."""
 _SHARE = 16
 """The part of the memory limit that the bits of all threads may take."""
 _LARGEST = 10**9 - 2
@@ -84,23 +85,23 @@ class Groupings:
         return int(found)
 
     def _count_bits(self, grouping: Grouping, measures: Collection[str]) -> dict[str, Any] | None:
-        """Rows and different keys by a bit for each number; None when that does not answer or pay."""
+        """Rows and different keys by a bit for each possible one; None when that does not answer or pay."""
         asked = _range(grouping)
         found = self._measure(asked)
-        rows, low, high = (found[measure] for measure in asked)
-        if any(isinstance(value, CannotCheckError) for value in (rows, low, high)):
+        if any(isinstance(found[measure], CannotCheckError) for measure in asked):
             return None
+        rows = found[_count_of(grouping)]
         if not rows:
             return {ROWS: 0, DISTINCT: 0, REPEATED: 0}
-        size = high - low + 1
+        extremes = [
+            column.bounds or tuple(found[measure] for measure in _extremes(column))
+            for column in grouping.keys
+        ]
+        key, size = _numbered(grouping, extremes)
         limits = self._session.limits
         if size > min(_LARGEST, _SPARSE * rows, limits.memory_bytes // _SHARE * 8 // self._session.threads):
             return None
-        column = grouping.keys[0]
-        bits = (
-            f"bit_count(bitstring_agg({column.alias}, {sql.number(low)}, {sql.number(high)}) "
-            f"FILTER (WHERE {grouping.where}))"
-        )
+        bits = f"bit_count(bitstring_agg({key}, 0, {size - 1}) FILTER (WHERE {grouping.where}))"
         distinct = self._measure([bits])[bits]
         if isinstance(distinct, CannotCheckError):
             return None
@@ -136,15 +137,43 @@ def _mention(measures: Iterable[str], name: str) -> bool:
 
 
 def _may_be_dense(grouping: Grouping, measures: Collection[str]) -> bool:
-    (first, *others) = grouping.keys
-    return first.family == "int" and not others and first.partition is None and _SIMPLE.issuperset(measures)
+    integers = all(column.family == "int" and column.partition is None for column in grouping.keys)
+    return integers and _SIMPLE.issuperset(measures)
 
 
 def _count_of(grouping: Grouping) -> str:
-    return f"count(*) FILTER (WHERE {grouping.where})"
+    return sql.count_rows(grouping.where)
 
 
 def _range(grouping: Grouping) -> list[str]:
-    column = grouping.keys[0].alias
-    extremes = (f"{function}({column}) FILTER (WHERE {grouping.where})" for function in ("min", "max"))
-    return [_count_of(grouping), *extremes]
+    """How many rows there are, and the least and the greatest number of parts whose footers do not say."""
+    return [
+        _count_of(grouping),
+        *(measure for column in grouping.keys if column.bounds is None for measure in _extremes(column)),
+    ]
+
+
+def _extremes(column: Column) -> list[str]:
+    # Of all rows: a few numbers too many cost less than looking for those that count.
+    return [f"{function}({column.alias})" for function in ("min", "max")]
+
+
+def _numbered(grouping: Grouping, extremes: Sequence[Sequence[Any]]) -> tuple[str, int]:
+    """
+    A number from 0 for each possible key (SQL), and how many there are.
+
+    Null is a value of its own in a key of several columns, and in no other.
+    """
+    terms: list[str] = []
+    size = 1
+    for column, (low, high) in zip(grouping.keys, extremes, strict=True):
+        if low is None or high is None:
+            continue
+        values = high - low + 1
+        number = f"({column.alias}::BIGINT - {sql.number(low)})"
+        if len(grouping.keys) > 1:
+            number = f"coalesce({number}, {values})"
+            values += 1
+        terms.append(f"{number} * {size}")
+        size *= values
+    return f"({' + '.join(terms)})", size

@@ -225,6 +225,34 @@ def test_integer_keys_are_unique_or_not_however_they_lie(write_parquet: Writer, 
         assert count.success
 
 
+@pytest.mark.parametrize("step", [1, 1000])
+@pytest.mark.parametrize("ignore", ["all_values_are_missing", "any_value_is_missing", "never"])
+def test_compound_integer_keys_are_counted_like_all_others(
+    write_parquet: Writer, step: int, ignore: str
+) -> None:
+    numbers = [(a * step - 3, b) for a in range(40) for b in (-1, 0, 1)]
+    keys = {"column_list": ["x", "y"], "ignore_row_if": ignore}
+    for more, expected in (
+        ([(None, 0), (0 - 3, None)], (0, 0, 0)),
+        ([(None, 0), (None, 0), (None, -1)], (2, 0, 2)),
+        ([(None, None), (None, None)], (0, 0, 2)),
+        ([(-3, 1)], (2, 2, 2)),
+    ):
+        columns = {
+            name: pa.array([row[part] for row in [*numbers, *more]], kind)
+            for part, (name, kind) in enumerate((("x", pa.int64()), ("y", pa.int8())))
+        }
+        path = write_parquet("t.parquet", columns)
+        for trust_statistics in (True, False):
+            (result,) = validate(
+                str(path),
+                [{"type": "expect_compound_columns_to_be_unique", "kwargs": keys}],
+                trust_statistics=trust_statistics,
+            ).results
+            position = ["all_values_are_missing", "any_value_is_missing", "never"].index(ignore)
+            assert result.unexpected_count == expected[position], (more, ignore)
+
+
 def test_a_suite_of_5000_expectations(write_parquet: Writer) -> None:
     path = write_parquet("t.parquet", {f"c{number}": [1, 2, 3] for number in range(10)})
     suite = [
