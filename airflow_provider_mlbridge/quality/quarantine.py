@@ -274,7 +274,7 @@ class _Split:
         """
         words = -(-len(self._broken) // WORD_BITS)
         rows = min(self._table.rows, sum(item.count for item in self._broken))
-        largest = max(path.stat().st_size for path in self._paths)
+        largest = max((path.stat().st_size for path in self._paths), default=0)
         # The list exists twice while it is put in order.
         needed = 2 * largest + 2 * rows * 8 * (1 + words) if self._broken else 0
         free = int(shutil.disk_usage(self._folder).free * _RESERVE)
@@ -354,7 +354,8 @@ class _Split:
             if count != item.count:
                 raise QualityError(
                     f"{uri}: {label(item.expectation)} found {item.count} unexpected rows, but {count} were "
-                    f"set aside for it. Nothing was published."
+                    f"set aside for it. Nothing was published. If the footers of its files state wrong "
+                    f"statistics, trust_statistics=False reads the data instead."
                 )
         if not self._table.snapshot.root.startswith("s3://"):
             # Local files are read in place: what was split must be what was judged.

@@ -345,6 +345,23 @@ def test_the_rows_of_an_iceberg_table(tmp_path: Path) -> None:
     assert [(row["id"], row["v"]) for row in rows_of(result.quarantined_uri)] == [(3, 300)]
 
 
+def test_columns_that_are_called_like_ours(tmp_path: Path) -> None:
+    names = ["file_index", "file_row_number", "position", "w0", "c0", "filename"]
+    for part in (1, 2):
+        columns = {name: [part * 100, 7, 7, part] for name in names}
+        write(tmp_path / f"mart/part={part}/a.parquet", pa.table(columns))
+    wanted = [expect("column_values_to_be_between", column=name, max_value=50) for name in names]
+    wanted.append(expect("compound_columns_to_be_unique", column_list=["file_row_number", "part"]))
+    report = validate(str(tmp_path / "mart"), wanted)
+    assert [row["file_row"] for row in report.results[1].result["failing_rows"]["shown"]] == [0, 0]
+    result = quarantine_of(report, str(tmp_path / "q"))
+    bad = rows_of(result.quarantined_uri)
+    assert [(row["_mlbridge_row"], row["w0"], len(row["_mlbridge_reasons"])) for row in bad] == [
+        (0, 100, 6), (1, 7, 1), (2, 7, 1), (0, 200, 6), (1, 7, 1), (2, 7, 1),
+    ]  # fmt: skip
+    assert [row["w0"] for row in rows_of(result.clean_uri)] == [1, 2]
+
+
 def test_odd_names(tmp_path: Path) -> None:
     mart = tmp_path / "a 100% mart"
     for city in ("São Paulo", "50%", "O'Hare"):
