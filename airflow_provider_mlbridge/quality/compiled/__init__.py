@@ -16,6 +16,10 @@ an error or mislead:
 - ``expect_column_pair_values_to_be_in_set`` heeds its ``row_condition``; there the rows under it are counted,
   but all are judged.
 - An empty table, or a column without values, is judged for every type of column.
+- The most common values are listed up to the first twenty in order, with their number beside them; pandas
+  lists them all, which for a unique column is every value. The verdict considers all.
+- Means, deviations and quantiles are computed in doubles, also of 32-bit floats, in which pandas stays. The
+  last digit may differ, and with it the verdict on a value that lies exactly on a threshold of z-scores.
 """
 
 from __future__ import annotations
