@@ -246,8 +246,8 @@ COMPILED = frozenset(
         "expect_table_row_count_to_equal",
     }
 )
-"""Types judged without Great Expectations, except on a column of a type, or under a ``row_condition``, that the
-SQL here does not cover, such as the median of dates."""
+"""Types judged without Great Expectations, except on a column of a type, or under a ``row_condition``, that
+the SQL here does not cover, such as the median of dates."""
 
 
 def close_names(name: str, known: frozenset[str] | set[str] | Mapping[str, object]) -> str:
