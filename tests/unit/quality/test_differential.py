@@ -151,7 +151,7 @@ MISSING: list[tuple[str, dict[str, Any]]] = [
 
 
 # Each failure costs many runs of Great Expectations, so that making one smaller would take minutes.
-@settings(max_examples=60, phases=(Phase.explicit, Phase.generate))
+@settings(max_examples=20, phases=(Phase.explicit, Phase.generate))
 @given(table=tables(), suite=suites())
 @example(table=EMPTY, suite=SIMPLE)
 @example(table=NULLS, suite=SIMPLE)
