@@ -19,7 +19,13 @@ from airflow_provider_mlbridge.features.fitting import fit_session
 from airflow_provider_mlbridge.features.recipe import SPLIT_COLUMN, Recipe
 from airflow_provider_mlbridge.features.session import open_session, scratch_folder
 from airflow_provider_mlbridge.results import FeatureSet, Snapshot
-from airflow_provider_mlbridge.storage import Published, find_published, pin_snapshot, publish_version
+from airflow_provider_mlbridge.storage import (
+    PartitionSelector,
+    Published,
+    find_published,
+    pin_snapshot,
+    publish_version,
+)
 from airflow_provider_mlbridge.storage.uris import as_prefix, check_uri, local_path
 
 if TYPE_CHECKING:
@@ -39,6 +45,8 @@ def build_feature_set(
     recipe: Recipe | Mapping[str, Any] | str | Path,
     output_uri: str,
     *,
+    partitions: PartitionSelector | None = None,
+    schema_evolution: str | None = None,
     s3_client: S3Client | None = None,
     latest_parquet: bool = False,
     keep_versions: int = 5,
@@ -57,6 +65,9 @@ def build_feature_set(
     :param datamart: URI of the data, a snapshot, or the output of a quality check, whose snapshot is read.
     :param recipe: a recipe, its mapping, or the path or URI of its YAML file.
     :param output_uri: prefix that all versions share; neither the datamart's, nor below or above it.
+    :param partitions: hive partition to value, or list of values: only these are read.
+    :param schema_evolution: ``strict`` or ``union``, see
+        :func:`~airflow_provider_mlbridge.storage.pin_snapshot`; that of an earlier result when None.
     :param s3_client: boto3 S3 client for ``s3://`` URIs.
     :param latest_parquet: also copy the features to ``latest.parquet`` below ``output_uri``.
     :param keep_versions: how many versions to keep.
@@ -69,7 +80,9 @@ def build_feature_set(
     started = time.monotonic()
     loaded = Recipe.load(recipe, s3_client=s3_client)
     source = str(datamart.absolute()) if isinstance(datamart, Path) else datamart
-    snapshot = pin_snapshot(source, s3_client=s3_client)
+    snapshot = pin_snapshot(
+        source, partitions=partitions, schema_evolution=schema_evolution, s3_client=s3_client
+    )
     _check_apart(snapshot, output_uri)
     fingerprint = feature_fingerprint(snapshot, loaded)
     latest = FEATURES_FILE if latest_parquet else None

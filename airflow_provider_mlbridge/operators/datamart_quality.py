@@ -75,6 +75,7 @@ class DatamartQualityOperator(BaseOperator):
         ``report_uri`` is not. (templated)
     :param quarantine_uri: prefix where rows that broke an expectation are published with the reasons, and the
         others beside them. A task that takes the output of this one reads the others. (templated)
+    :param quarantine_severities: severities of the expectations whose rows are set aside.
     :param masking: what may be shown of a column's values: ``drop``, ``hash``, ``mask`` or ``plain``; ``"*"``
         is for all others, which are masked. (templated)
     :param unmasked_columns: short for a policy of ``plain``. (templated)
@@ -152,6 +153,7 @@ class DatamartQualityOperator(BaseOperator):
         report_uri: str | None = None,
         history_uri: str | None = None,
         quarantine_uri: str | None = None,
+        quarantine_severities: Sequence[Literal["critical", "warning", "info"]] = ("critical", "warning"),
         masking: Mapping[str, Literal["drop", "hash", "mask", "plain"]] | None = None,
         unmasked_columns: Sequence[str] = (),
         hash_key_conn_id: str | None = None,
@@ -192,6 +194,7 @@ class DatamartQualityOperator(BaseOperator):
         self.report_uri = report_uri
         self.history_uri = history_uri
         self.quarantine_uri = quarantine_uri
+        self.quarantine_severities = quarantine_severities
         self.masking = masking
         self.unmasked_columns = unmasked_columns
         self.hash_key_conn_id = hash_key_conn_id
@@ -236,10 +239,10 @@ class DatamartQualityOperator(BaseOperator):
         suite = beside_dag_file(self.suite, context)
         contract = beside_dag_file(self.contract, context)
         dbt_manifest = beside_dag_file(self.dbt_manifest, context)
-        reports, runs = self._prefixes(context)
+        reports, runs, quarantine = self._prefixes(context)
         client = s3_client_for(
             self.aws_conn_id,
-            *(self.datamart, suite, contract, dbt_manifest, reports, runs, self.quarantine_uri),
+            *(self.datamart, suite, contract, dbt_manifest, reports, runs, quarantine),
         )
         earlier = history.load(runs, s3_client=client) if runs else None
         report = validate(
@@ -268,7 +271,8 @@ class DatamartQualityOperator(BaseOperator):
             trust_statistics=self.trust_statistics,
             history=earlier,
             describe_columns=reports is not None,
-            quarantine_uri=self.quarantine_uri,
+            quarantine_uri=quarantine,
+            quarantine_severities=self.quarantine_severities,
             s3_client=client,
             engine=self.engine,
             memory_limit=self.memory_limit,
@@ -282,20 +286,21 @@ class DatamartQualityOperator(BaseOperator):
             history.append(runs, history.entry_of(report, run_id=context["ti"].run_id), s3_client=client)
         return report, where
 
-    def _prefixes(self, context: Context) -> tuple[str | None, str | None]:
+    def _prefixes(self, context: Context) -> tuple[str | None, str | None, str | None]:
         """
-        Where the report goes, and where the history is.
+        Where the report, the history and the quarantine are.
 
-        The instances of a mapped task must neither overwrite one another's report nor read one another's
-        history. The index of an instance is not the same datamart in every run, so that histories are told
-        apart by their datamart.
+        The instances of a mapped task must not overwrite one another's. The index of an instance is not the
+        same datamart in every run, so what lasts longer than a run is told apart by the datamart.
         """
-        reports, runs = self.report_uri, self.history_uri or self.report_uri
+        reports, runs, quarantine = self.report_uri, self.history_uri or self.report_uri, self.quarantine_uri
         index = context["ti"].map_index
         if index is not None and index >= 0:
+            own = f"datamart-{_short_hash(self.datamart)}/"
             reports = reports and f"{reports.rstrip('/')}/{index}/"
-            runs = runs and f"{runs.rstrip('/')}/datamart-{_short_hash(self.datamart)}/"
-        return reports, runs
+            runs = runs and f"{runs.rstrip('/')}/{own}"
+            quarantine = quarantine and f"{quarantine.rstrip('/')}/{own}"
+        return reports, runs, quarantine
 
     def _tell(self, report: QualityReport, summary: QualitySummary, where: str | None) -> None:
         self.log.info(

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from airflow.sdk import BaseOperator
 
@@ -33,6 +33,9 @@ class FeatureBuildOperator(BaseOperator):
 
     :param datamart: the output of :class:`DatamartQualityOperator`, whose very objects are read, or a URI.
         (templated)
+    :param partitions: hive partition to value, or list of values: only these are read. (templated)
+    :param schema_evolution: ``strict`` or ``union``, as for quality; that of the given output when None.
+        (templated)
     :param recipe: a :class:`~airflow_provider_mlbridge.features.Recipe`, its dictionary, or the path or URI
         of its YAML; a relative path is below the DAG file's folder. (templated)
     :param output_uri: prefix below which versions are published. (templated)
@@ -50,6 +53,8 @@ class FeatureBuildOperator(BaseOperator):
 
     template_fields: Sequence[str] = (
         "datamart",
+        "partitions",
+        "schema_evolution",
         "recipe",
         "output_uri",
         "latest_parquet",
@@ -67,6 +72,8 @@ class FeatureBuildOperator(BaseOperator):
         datamart: Any,
         recipe: Recipe | Mapping[str, Any] | str,
         output_uri: str,
+        partitions: Mapping[str, Any] | None = None,
+        schema_evolution: Literal["strict", "union"] | None = None,
         latest_parquet: bool = False,
         keep_versions: int = 5,
         aws_conn_id: str | None = "aws_default",
@@ -77,6 +84,8 @@ class FeatureBuildOperator(BaseOperator):
     ) -> None:
         super().__init__(**kwargs)
         self.datamart = datamart
+        self.partitions = partitions
+        self.schema_evolution = schema_evolution
         self.recipe = recipe
         self.output_uri = output_uri
         self.latest_parquet = latest_parquet
@@ -98,6 +107,8 @@ class FeatureBuildOperator(BaseOperator):
                 self.datamart,
                 recipe,
                 self.output_uri,
+                partitions=self.partitions,
+                schema_evolution=self.schema_evolution,
                 s3_client=s3_client_for(self.aws_conn_id, self.datamart, self.output_uri, recipe),
                 latest_parquet=str(self.latest_parquet).lower() == "true",
                 keep_versions=whole_number("keep_versions", self.keep_versions) or 0,

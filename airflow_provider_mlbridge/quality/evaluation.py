@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_mlbridge.exceptions import QualityError
+from airflow_provider_mlbridge.quality.compiled import compile_check
 from airflow_provider_mlbridge.quality.engines import duckdb_runner, gx, samples
 from airflow_provider_mlbridge.quality.engines.duckdb_session import Limits, Session, open_session
 from airflow_provider_mlbridge.quality.expectation import Expectation
@@ -42,6 +44,7 @@ class Settings:
     :param key_columns: columns that tell failing rows apart.
     :param failing_rows: the most rows shown for one expectation.
     :param quarantine_uri: where bad rows are published; nowhere when None.
+    :param quarantine_severities: severities of the expectations whose rows are set aside.
     :param describe_columns: whether the columns are described.
     """
 
@@ -53,7 +56,15 @@ class Settings:
     key_columns: Sequence[str]
     failing_rows: int
     quarantine_uri: str | None
+    quarantine_severities: Collection[str]
     describe_columns: bool
+
+    @property
+    def gathered(self) -> ResultFormat:
+        """The format while judging: verdicts alone are for the report, counts show and split rows."""
+        if self.result_format.level != "BOOLEAN_ONLY":
+            return self.result_format
+        return replace(self.result_format, level="BASIC", partial_unexpected_count=0)
 
 
 @dataclass(frozen=True)
@@ -65,12 +76,14 @@ class Evaluation:
     :param profile: the columns; none when that was not asked for.
     :param quarantined: the two parts of the datamart, when it was split.
     :param clean: the rows that were left over by that, pinned; None when there are none.
+    :param quarantine_error: why the datamart was not split, although that was asked for.
     """
 
     outcomes: tuple[Outcome, ...]
     profile: tuple[ColumnProfile, ...]
     quarantined: Quarantined | None
     clean: Snapshot | None
+    quarantine_error: str | None
 
 
 def evaluate(
@@ -91,6 +104,7 @@ def evaluate(
     built = gx.build(plan.handed_over)
     outcomes = dict(plan.outcomes)
     quarantined: Quarantined | None = None
+    quarantine_error: str | None = None
     limits = settings.limits
     with ExitStack() as stack:
         paths: Sequence[Path] | None = None
@@ -104,8 +118,9 @@ def evaluate(
                 )
             )
             with open_session(table, paths, limits) as session:
-                outcomes |= _judge(plan, built, session, paths, settings)
                 by_position = dict(enumerate(expectations))
+                outcomes |= _judge(plan, built, session, paths, settings)
+                outcomes |= _locate(plan, by_position, session, settings)
                 if settings.failing_rows:
                     outcomes |= add_failing_rows(
                         session,
@@ -118,35 +133,37 @@ def evaluate(
                         pinned=pinned,
                     )
                 if settings.quarantine_uri is not None:
-                    quarantined = write_quarantine(
-                        by_position,
-                        outcomes,
-                        session,
-                        paths,
-                        settings.quarantine_uri,
-                        checks=plan.checks,
-                        s3_client=s3_client,
-                        scratch_dir=limits.scratch_dir,
-                        scratch_limit_bytes=limits.scratch_limit_bytes,
-                    )
+                    try:
+                        quarantined = write_quarantine(
+                            by_position,
+                            outcomes,
+                            session,
+                            paths,
+                            settings.quarantine_uri,
+                            checks=plan.checks,
+                            pinned=pinned,
+                            severities=settings.quarantine_severities,
+                            s3_client=s3_client,
+                            scratch_dir=limits.scratch_dir,
+                            scratch_limit_bytes=limits.scratch_limit_bytes,
+                        )
+                    except QualityError as error:
+                        # The report is stored first, as for any other verdict.
+                        quarantine_error = str(error)
         columns = profile(table, settings.policy, paths=paths) if settings.describe_columns else ()
     ordered = tuple(outcomes[position] for position in range(len(expectations)))
     clean = None
     if quarantined is not None and quarantined.clean_rows:
         clean = pin_snapshot(quarantined.clean_uri, s3_client=s3_client)
-    return Evaluation(ordered, columns, quarantined, clean)
+    return Evaluation(ordered, columns, quarantined, clean, quarantine_error)
 
 
 def _judge(
     plan: Plan, built: Mapping[int, Any], session: Session, paths: Sequence[Path], settings: Settings
 ) -> dict[int, Outcome]:
     """What DuckDB and Great Expectations find."""
-    # Verdicts alone are for the report; counts are needed to show rows and to split them.
-    gathered = settings.result_format
-    if gathered.level == "BOOLEAN_ONLY":
-        gathered = replace(gathered, level="BASIC", partial_unexpected_count=0)
     found = duckdb_runner.run_checks(session, plan.checks, settings.policy)
-    found = samples.add_samples(session, plan.checks, found, settings.policy, gathered)
+    found = samples.add_samples(session, plan.checks, found, settings.policy, settings.gathered)
     return found | gx.run(
         plan.handed_over,
         built,
@@ -154,16 +171,26 @@ def _judge(
         paths,
         memory_bytes=settings.limits.memory_bytes,
         policy=settings.policy,
-        result_format=gathered,
+        result_format=settings.gathered,
         with_positions=settings.quarantine_uri is not None or settings.failing_rows > 0,
     )
+
+
+def _locate(
+    plan: Plan, expectations: Mapping[int, Expectation], session: Session, settings: Settings
+) -> dict[int, Outcome]:
+    """What failed by the word of the footers, with the rows that they cannot name."""
+    failed = {key: outcome for key, outcome in plan.outcomes.items() if _has_failing_rows(outcome)}
+    checks = {key: compile_check(expectations[key], session.table, settings.now) for key in failed}
+    return samples.add_samples(session, checks, failed, settings.policy, settings.gathered)
 
 
 def _reads_data(plan: Plan, settings: Settings) -> bool:
     """Whether the footers are not enough: for a verdict, or to show the rows that failed by their word."""
     if plan.checks or plan.handed_over or settings.quarantine_uri is not None:
         return True
-    return settings.failing_rows > 0 and any(map(_has_failing_rows, plan.outcomes.values()))
+    shows_rows = settings.failing_rows > 0 or settings.gathered.limit > 0
+    return shows_rows and any(map(_has_failing_rows, plan.outcomes.values()))
 
 
 def _has_failing_rows(outcome: Outcome) -> bool:

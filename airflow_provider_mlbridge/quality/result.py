@@ -172,6 +172,7 @@ class QualityReport:
     :param unsupported: constraints of an imported contract that no expectation stands for.
     :param quarantined: the two parts of the datamart, where it was split.
     :param clean: the part without bad rows, pinned; None when there is none.
+    :param quarantine_error: why the datamart was not split, although that was asked for.
     :param result_format: how much of each result goes into the JSON.
     :param table: what the footers say.
     """
@@ -187,13 +188,17 @@ class QualityReport:
     unsupported: tuple[str, ...] = ()
     quarantined: Quarantined | None = None
     clean: Snapshot | None = None
+    quarantine_error: str | None = None
     result_format: ResultFormat = field(default_factory=ResultFormat)
     table: Table | None = field(default=None, repr=False, compare=False)
 
     @property
     def success(self) -> bool:
-        """Whether every expectation that counts for ``fail_on`` held, and all could be evaluated."""
-        return not self.fatal and not self.not_checked
+        """
+        Whether every expectation that counts for ``fail_on`` held, all could be evaluated, and the datamart
+        was split where that was asked for.
+        """
+        return not self.fatal and not self.not_checked and self.quarantine_error is None
 
     @property
     def evaluated(self) -> int:
@@ -261,6 +266,7 @@ class QualityReport:
                     "not_checked": len(self.not_checked),
                     "unsupported": list(self.unsupported),
                     "quarantine": asdict(self.quarantined) if self.quarantined else None,
+                    "quarantine_error": self.quarantine_error,
                     "engines": dict(Counter(result.engine for result in self.results)),
                     "checked_at": self.checked_at.isoformat(timespec="seconds"),
                     "duration_seconds": round(self.duration_seconds, 3),
@@ -318,6 +324,8 @@ class QualityReport:
         lines = [result.description for result in (*self.fatal, *self.not_checked)]
         shown = "".join(f"\n  - {line}" for line in lines[:_SHOWN])
         more = f"\n  and {len(lines) - _SHOWN} more" if len(lines) > _SHOWN else ""
+        if self.quarantine_error:
+            more += f"\n  Nothing was put into quarantine: {self.quarantine_error}"
         where = f"\nFull report: {report_uri}" if report_uri else ""
         verdict = f"{self.snapshot.uri} ({self.rows} rows): {counts} (fail_on={self.fail_on!r})."
         raise (DataQualityFailedError if self.fatal else ExpectationNotCheckedError)(

@@ -14,7 +14,7 @@ from airflow_provider_mlbridge.quality.anomalies import require_history
 from airflow_provider_mlbridge.quality.catalog import close_names
 from airflow_provider_mlbridge.quality.engines.duckdb_session import Limits
 from airflow_provider_mlbridge.quality.evaluation import Settings, evaluate
-from airflow_provider_mlbridge.quality.failing_rows import DEFAULT_LIMIT
+from airflow_provider_mlbridge.quality.failing_rows import DEFAULT_LIMIT, check_failing_rows
 from airflow_provider_mlbridge.quality.history import History
 from airflow_provider_mlbridge.quality.inputs.shorthands import Key, MaxAge
 from airflow_provider_mlbridge.quality.masking import MaskingPolicy
@@ -59,6 +59,7 @@ def validate(
     trust_statistics: bool = True,
     history: History | None = None,
     quarantine_uri: str | None = None,
+    quarantine_severities: Collection[str] = DEFAULT_SEVERITIES,
     describe_columns: bool = False,
     s3_client: S3Client | None = None,
     engine: str = "duckdb",
@@ -114,6 +115,7 @@ def validate(
         :func:`~airflow_provider_mlbridge.quality.history.load`.
     :param quarantine_uri: prefix where rows that broke an expectation are published, and the others beside
         them; see :mod:`~airflow_provider_mlbridge.quality.quarantine`.
+    :param quarantine_severities: severities of the expectations whose rows are set aside.
     :param describe_columns: whether the report has a profile of the columns; it is taken from a bounded
         sample where data is read anyway, else from the footers alone.
     :param s3_client: boto3 S3 client for ``s3://`` URIs; boto3's default session when None.
@@ -126,8 +128,6 @@ def validate(
     :raises ConfigurationError: for an argument that is wrong, among them unknown expectations
         (:class:`~airflow_provider_mlbridge.exceptions.InvalidExpectationError`), before any data is read.
     :raises DatasetEmptyError: when there is no row and no expectation about the number of rows.
-    :raises QualityError: when the quarantine cannot be written, for one because an expectation about rows
-        could not be checked.
     :raises StorageError: when the datamart is missing, broken or was replaced.
     """
     start = time.perf_counter()
@@ -143,6 +143,7 @@ def validate(
         key_columns=_check_key_columns(key_columns),
         failing_rows=_check_count(failing_rows, "failing_rows"),
         quarantine_uri=quarantine_uri,
+        quarantine_severities=quarantine_severities,
         describe_columns=describe_columns,
     )
     wanted = collect(
@@ -165,7 +166,7 @@ def validate(
         datamart, partitions=partitions, schema_evolution=schema_evolution, s3_client=s3_client
     )
     if quarantine_uri is not None:
-        check_quarantine(quarantine_uri, DEFAULT_SEVERITIES, snapshot)
+        check_quarantine(quarantine_uri, quarantine_severities, snapshot)
     with opened_snapshot(
         snapshot, s3_client=s3_client, scratch_dir=scratch_dir, scratch_limit_bytes=scratch_limit_bytes
     ) as files:
@@ -184,6 +185,7 @@ def validate(
         unsupported=tuple(map(str, wanted.unsupported)),
         quarantined=found.quarantined,
         clean=found.clean,
+        quarantine_error=found.quarantine_error,
         result_format=settings.result_format,
         table=table,
     )
@@ -197,17 +199,14 @@ def _check_table(table: Table, wanted: Wanted, settings: Settings) -> None:
     :raises DatasetEmptyError: when there is no row, and nothing says what to think of that.
     """
     settings.policy.check_columns(table.names)
-    named = {
-        "key_columns": settings.key_columns,
-        "unexpected_index_column_names": settings.result_format.unexpected_index_column_names,
-    }
-    for argument, names in named.items():
-        for name in names:
-            if name not in table.by_name:
-                raise ConfigurationError(
-                    f"{argument} names {name!r}, which {table.snapshot.uri} does not have."
-                    f"{close_names(name, table.by_name)}"
-                )
+    if settings.failing_rows:
+        check_failing_rows(settings.key_columns, settings.failing_rows, table)
+    for name in settings.result_format.unexpected_index_column_names:
+        if name not in table.by_name:
+            raise ConfigurationError(
+                f"unexpected_index_column_names has {name!r}, which {table.snapshot.uri} does not have."
+                f"{close_names(name, table.by_name)}"
+            )
     if not table.rows and not any(item.type in _ROW_COUNTS for item in wanted.expectations):
         raise DatasetEmptyError(
             f"{table.snapshot.uri} has no rows in {table.snapshot.file_count} files, so that nearly every "

@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from datetime import datetime, timedelta
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.sdk import BaseSensorOperator, PokeReturnValue
@@ -14,6 +14,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSensorTimeout, A
 from airflow_provider_mlbridge.exceptions import ConfigurationError, InvalidEventError
 from airflow_provider_mlbridge.operators._support import add_to_outlets, failing_fast
 from airflow_provider_mlbridge.results import Snapshot
+from airflow_provider_mlbridge.storage import PartitionSelector
 from airflow_provider_mlbridge.storage.readiness import unchanged
 from airflow_provider_mlbridge.storage.uris import check_uri
 from airflow_provider_mlbridge.triggers.datamart import DatamartTrigger, look_with_connection
@@ -31,6 +32,8 @@ class DatamartSensor(BaseSensorOperator):
     objects.
 
     :param datamart: URI of a Parquet file, a prefix or a hive-partitioned dataset. (templated)
+    :param partitions: hive partition to value, or list of values: only these are waited for, and pinned.
+        (templated)
     :param aws_conn_id: Airflow connection for S3; None for boto3's own credential chain. (templated)
     :param deferrable: wait in the triggerer.
     :param settle_seconds: seconds between the two looks that must agree.
@@ -45,13 +48,14 @@ class DatamartSensor(BaseSensorOperator):
     ``poke_interval``, ``timeout`` and ``soft_fail`` are those of all sensors.
     """
 
-    template_fields: Sequence[str] = ("datamart", "aws_conn_id", "modified_after")
+    template_fields: Sequence[str] = ("datamart", "partitions", "aws_conn_id", "modified_after")
     ui_color = "#eef0f2"
 
     def __init__(
         self,
         *,
         datamart: str,
+        partitions: PartitionSelector | None = None,
         aws_conn_id: str | None = "aws_default",
         deferrable: bool = True,
         settle_seconds: float = 5.0,
@@ -62,6 +66,7 @@ class DatamartSensor(BaseSensorOperator):
     ) -> None:
         super().__init__(**kwargs)
         self.datamart = datamart
+        self.partitions = partitions
         self.aws_conn_id = aws_conn_id
         self.deferrable = deferrable
         self.settle_seconds = settle_seconds
@@ -91,6 +96,7 @@ class DatamartSensor(BaseSensorOperator):
         self.defer(
             trigger=DatamartTrigger(
                 datamart=self.datamart,
+                partitions=self._plain_partitions(),
                 aws_conn_id=self.aws_conn_id,
                 poke_interval=self.poke_interval,
                 settle_seconds=self.settle_seconds,
@@ -105,6 +111,7 @@ class DatamartSensor(BaseSensorOperator):
         """Two looks; the snapshot when both find the same complete datamart."""
         arguments = (
             self.datamart,
+            self._plain_partitions(),
             self.aws_conn_id,
             self._modified_after(context),
             self.min_files,
@@ -154,6 +161,19 @@ class DatamartSensor(BaseSensorOperator):
             snapshot.fingerprint[:12],
         )
 
+    def _plain_partitions(self) -> dict[str, Any] | None:
+        """As JSON: a date selects the same folders as its ISO form."""
+        if self.partitions is None:
+            return None
+        if not isinstance(self.partitions, Mapping):
+            raise ConfigurationError(
+                f"partitions={self.partitions!r} is not valid; valid is a mapping of columns to values"
+            )
+        return {
+            name: [_as_text(item) for item in value] if isinstance(value, list | tuple) else _as_text(value)
+            for name, value in self.partitions.items()
+        }
+
     def _modified_after(self, context: Context) -> str | None:
         given = self.modified_after
         if given is None or given == "":
@@ -168,3 +188,7 @@ class DatamartSensor(BaseSensorOperator):
         if moment.tzinfo is None:
             raise ConfigurationError(f"modified_after={given!r} has no UTC offset, for example +00:00")
         return moment.isoformat()
+
+
+def _as_text(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, date) else value

@@ -38,6 +38,8 @@ log = logging.getLogger(__name__)
 _IN_PROGRESS = ("_temporary", ".hive-staging", "_delta_log_tmp", ".spark-staging")
 """Folders that Spark and Hive committers fill before they move the files to their place."""
 
+_DELTA_LOG = re.compile(r"(^|/)_delta_log/[^/]+\.json$")
+
 _UNPUBLISHED = re.compile(rf"{VERSIONS_FOLDER}/\d{{8}}T\d{{6}}Z-[^/]+/")
 
 _TABLE_METADATA = re.compile(r"(^|/)metadata/[^/]+\.metadata\.json$")
@@ -256,6 +258,12 @@ def _pin_root(uri: str, root: str, store: ObjectStore, selection: Selection) -> 
         relative = info.uri.removeprefix(root)
         if _TABLE_METADATA.search(relative):
             raise _is_table_of_iceberg(uri, info.uri)
+        if _DELTA_LOG.search(relative):
+            raise ConfigurationError(
+                f"{uri} is a table of Delta Lake ({info.uri}): read as plain files it would show deleted "
+                f"rows and files that were replaced. Delta Lake is not supported: let its producer write "
+                f"plain Parquet files, or a table of Iceberg."
+            )
         folders = relative.split("/")[:-1]
         busy = next((folder for folder in folders if folder.startswith(_IN_PROGRESS)), None)
         if busy is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -20,6 +20,7 @@ class DatamartTrigger(BaseTrigger):
     Look until a datamart is complete and has stopped changing.
 
     :param datamart: its URI.
+    :param partitions: the partitions to look at, as JSON; None for all.
     :param aws_conn_id: Airflow connection for S3.
     :param poke_interval: seconds between two looks while it is not complete.
     :param settle_seconds: seconds between the two looks that must find the same files.
@@ -32,6 +33,7 @@ class DatamartTrigger(BaseTrigger):
         self,
         *,
         datamart: str,
+        partitions: Mapping[str, Any] | None = None,
         aws_conn_id: str | None,
         poke_interval: float,
         settle_seconds: float,
@@ -41,6 +43,7 @@ class DatamartTrigger(BaseTrigger):
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.datamart = datamart
+        self.partitions = partitions
         self.aws_conn_id = aws_conn_id
         self.poke_interval = poke_interval
         self.settle_seconds = settle_seconds
@@ -54,6 +57,7 @@ class DatamartTrigger(BaseTrigger):
             "airflow_provider_mlbridge.triggers.datamart.DatamartTrigger",
             {
                 "datamart": self.datamart,
+                "partitions": self.partitions,
                 "aws_conn_id": self.aws_conn_id,
                 "poke_interval": self.poke_interval,
                 "settle_seconds": self.settle_seconds,
@@ -88,18 +92,28 @@ class DatamartTrigger(BaseTrigger):
 
     async def _look(self) -> Readiness:
         return await asyncio.to_thread(
-            look_with_connection, self.datamart, self.aws_conn_id, self.modified_after, self.min_files
+            look_with_connection,
+            self.datamart,
+            self.partitions,
+            self.aws_conn_id,
+            self.modified_after,
+            self.min_files,
         )
 
 
 def look_with_connection(
-    datamart: str, aws_conn_id: str | None, modified_after: str | None, min_files: int
+    datamart: str,
+    partitions: Mapping[str, Any] | None,
+    aws_conn_id: str | None,
+    modified_after: str | None,
+    min_files: int,
 ) -> Readiness:
     """One look with the Airflow connection's credentials; blocking."""
     from airflow_provider_mlbridge.hooks.s3 import s3_client_for
 
     return look(
         datamart,
+        partitions=partitions,
         modified_after=None if modified_after is None else datetime.fromisoformat(modified_after),
         min_files=min_files,
         s3_client=s3_client_for(aws_conn_id, datamart),

@@ -34,6 +34,7 @@ DAGS = (
     "training_child",
     "quality_many",
     "quality_signals",
+    *(f"quality_by_{kind}" for kind in ("shorthands", "suite", "gx_objects", "contract", "dbt_manifest")),
 )
 
 
@@ -222,7 +223,7 @@ def bridge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bridge]:
         airflow = services.add(
             start_airflow(
                 folder / "airflow",
-                dag_folders=[HERE / "dags"],
+                dag_folders=[HERE / "dags", HERE.parents[1] / "example_dags"],
                 connections={
                     "aws_default": s3.airflow_connection(),
                     "training_ssh": ssh,
@@ -234,6 +235,8 @@ def bridge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bridge]:
                 },
                 environment={
                     "TEST_TRAINER": str(HERE / "trainer.py"),
+                    "MLBRIDGE_EXAMPLE_DATAMART": "s3://lake/examples/flight_delays/",
+                    "MLBRIDGE_EXAMPLE_ML_URI": "s3://lake/examples/ml",
                     "PYTHONPATH": os.pathsep.join([str(HERE.parents[1])]),
                 },
                 config={

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -28,6 +29,57 @@ def objects(bridge: Bridge, prefix: str) -> dict[str, bytes]:
             found[item["Key"].removeprefix(prefix)] = body
     client.close()
     return found
+
+
+def put_flight_delays(bridge: Bridge) -> None:
+    """A datamart such as the examples name, small."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = 1200
+    start = datetime(2026, 1, 1)  # noqa: DTZ001  (local time, as in the datamart)
+    table = pa.table(
+        {
+            "flight_id": range(rows),
+            "month": [1] * rows,
+            "scheduled_departure": pa.array(
+                [start + timedelta(minutes=5 * row) for row in range(rows)], pa.timestamp("us")
+            ),
+            "carrier": [("AA", "B6", "9E")[row % 3] for row in range(rows)],
+            "origin": [("EWR", "JFK", "LGA")[row % 3] for row in range(rows)],
+            "dest": ["BOS"] * rows,
+            "distance": [200 + row for row in range(rows)],
+            "temp": [30.0 + row % 50 for row in range(rows)],
+            "pressure": [None if row % 10 == 0 else 1013.0 for row in range(rows)],
+            "arrived_late_30": [row % 5 == 0 for row in range(rows)],
+        }
+    )
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink)
+    client = bridge.s3.client()
+    client.put_object(
+        Bucket=bridge.bucket,
+        Key="examples/flight_delays/part-0.parquet",
+        Body=sink.getvalue().to_pybytes(),
+    )
+    client.close()
+
+
+def test_an_example_for_each_kind_of_input(bridge: Bridge) -> None:
+    put_flight_delays(bridge)
+    # How many expectations each makes; what the contract says in words is listed.
+    expected = {"shorthands": 11, "suite": 6, "gx_objects": 4, "contract": 18, "dbt_manifest": 9}
+    runs = {kind: bridge.api.trigger(f"quality_by_{kind}") for kind in expected}
+    found = {}
+    for kind, run_id in runs.items():
+        dag_id = f"quality_by_{kind}"
+        state = bridge.api.wait_for_run(dag_id, run_id, timeout=240)
+        assert state == "success", bridge.api.log(dag_id, run_id, "check_quality")
+        summary = QualitySummary.from_dict(bridge.api.xcom(dag_id, run_id, "check_quality"))
+        assert summary.passed == summary.evaluated
+        assert summary.unsupported == (1 if kind == "contract" else 0)
+        found[kind] = summary.evaluated
+    assert found == expected
 
 
 def test_fifty_datamarts_by_mapping(bridge: Bridge, place: Place) -> None:

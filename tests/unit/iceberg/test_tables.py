@@ -263,7 +263,7 @@ def test_a_table_is_ready_when_its_newest_snapshot_is_new_enough_and_has_rows(ta
     assert found.snapshot.fingerprint == pin_snapshot(URI).fingerprint
     assert "not after" in look(URI, modified_after=datetime.now(UTC) + timedelta(minutes=1)).reason
     assert "has no such table" in look("iceberg://lake/shop.late").reason
-    assert look_with_connection(URI, None, None, 1).snapshot is not None
+    assert look_with_connection(URI, None, None, None, 1).snapshot is not None
     table.delete("id > 0")
     assert "has 0 of 1 files" in look(URI).reason
     assert "but no row" in look(URI, min_files=0).reason

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +139,27 @@ def test_mapped_instances_have_reports_of_their_own(mart: str, context: Any, tmp
     context["ti"].map_index = 3
     summary = quality(mart, unique=["id"], report_uri=f"{tmp_path}/report/").execute(context)
     assert summary["report_uri"] == f"{tmp_path}/report/3/quality_report.json"
+
+
+def test_only_the_selected_partitions_are_waited_for(
+    write_parquet: WriteParquet, context: Any, tmp_path: Path
+) -> None:
+    for day in ("2026-01-01", "2026-01-02"):
+        write_parquet(f"parts/day={day}/a.parquet", {"id": [1]})
+    parts = f"{tmp_path}/parts/"
+    waiting = sensor(parts, partitions={"day": [date(2026, 1, 2), "2026-01-03"]})
+    snapshot = waiting.execute(context)
+    assert [file[0] for file in snapshot["files"]] == ["day=2026-01-02/a.parquet"]
+    # What was waited for is what is judged, and what features are built from.
+    assert quality(snapshot, unique=["id"], min_rows=1).execute(context)["rows"] == 1
+
+    late = sensor(parts, partitions={"day": date(2026, 1, 3)})
+    with pytest.raises(TaskDeferred) as caught:
+        late.execute(context)
+    trigger = caught.value.trigger
+    assert isinstance(trigger, DatamartTrigger)
+    again = DatamartTrigger(**json.loads(json.dumps(trigger.serialize()[1])))
+    assert again.partitions == {"day": "2026-01-03"}
 
 
 @pytest.mark.parametrize(

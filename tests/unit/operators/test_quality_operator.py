@@ -158,6 +158,22 @@ def test_features_are_built_from_the_rows_that_broke_nothing(mart: str, context:
         build.execute(context)
 
 
+def test_a_quarantine_that_is_refused_fails_after_the_report(mart: str, context: Any, tmp_path: Path) -> None:
+    unknown = {"type": "expect_column_values_to_be_unique", "kwargs": {"column": "nope"}}
+    task = quality(
+        mart,
+        expectations=[unknown],
+        fail_on="never",
+        quarantine_uri=f"{tmp_path}/bad/",
+        report_uri=f"{tmp_path}/report/",
+    )
+    with pytest.raises(AirflowFailException, match="(?s)no column 'nope'.*Nothing was put into quarantine"):
+        task.execute(context)
+    assert not (tmp_path / "bad" / "_latest.json").exists()
+    report = json.loads((tmp_path / "report" / "quality_report.json").read_text())
+    assert "nope" in report["meta"]["mlbridge"]["quarantine_error"]
+
+
 @pytest.mark.parametrize(
     ("changes", "shown"),
     [({}, False), ({"masking": {"mail": "hash"}}, False), ({"masking": {"*": "plain"}}, True)],

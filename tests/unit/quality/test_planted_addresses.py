@@ -180,9 +180,11 @@ def test_no_address_in_the_errors_of_the_engine(mart: str) -> None:
 
 
 def test_no_address_in_the_errors_of_a_quarantine(mart: str, tmp_path: Path) -> None:
+    report = validate(mart, FAST, quarantine_uri=str(tmp_path / "q"))
+    assert "could not be checked" in str(report.quarantine_error)
     with pytest.raises(MLBridgeError) as caught:
-        validate(mart, FAST, quarantine_uri=str(tmp_path / "q"))
-    assert "could not be checked" in str(caught.value)
+        report.raise_for_verdict()
+    assert "Nothing was put into quarantine" in str(caught.value)
     assert leaks({"error": f"{caught.value} {caught.value.__cause__} {caught.value.__context__}"}) == []
 
 

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from pytest_mock import MockerFixture
 
 from airflow_provider_mlbridge.exceptions import ConfigurationError
+from airflow_provider_mlbridge.quality import validate
 from airflow_provider_mlbridge.quality.compiled import compile_check
 from airflow_provider_mlbridge.quality.engines import gx
 from airflow_provider_mlbridge.quality.engines.duckdb_runner import run_checks
@@ -301,3 +302,16 @@ def test_shaping_twice_takes_nothing_back(path: Path) -> None:
     assert kept["failing_rows"] == {"shown": []}
     assert ResultFormat.parse(ResultFormat("BASIC")) == ResultFormat("BASIC")
     assert ResultFormat.parse(None).level == "SUMMARY"
+
+
+def test_rows_that_the_footers_count_are_still_found(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    pq.write_table(pa.table({"id": [1, 2, 3, 4], "a": pa.array([1, None, 3, None])}), path)
+    present = {"type": "expect_column_values_to_not_be_null", "kwargs": {"column": "a"}}
+    report = validate(
+        str(path), [present], result_format="COMPLETE", unmasked_columns=["id"], key_columns=["id"]
+    )
+    (result,) = report.results
+    assert result.engine == "footer"
+    assert result.result["unexpected_index_list"] == [1, 3]
+    assert [row["keys"] for row in result.result["failing_rows"]["shown"]] == [{"id": 2}, {"id": 4}]

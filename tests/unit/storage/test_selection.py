@@ -170,3 +170,12 @@ def test_a_selector_too_long_for_xcom_is_refused(tmp_path: Path) -> None:
     root = write(tmp_path, *days)
     with pytest.raises(ConfigurationError, match="can travel in XCom. Select fewer values"):
         pin_snapshot(root, partitions={"day": [day.removeprefix("day=") for day in days]})
+
+
+def test_the_folders_of_a_table_of_delta_lake_are_refused(tmp_path: Path) -> None:
+    uri = write(tmp_path / "mart", "")
+    log = tmp_path / "mart" / "_delta_log"
+    log.mkdir()
+    (log / "00000000000000000000.json").write_text("{}")
+    with pytest.raises(ConfigurationError, match="is a table of Delta Lake"):
+        pin_snapshot(uri)
