@@ -18,11 +18,14 @@ from airflow_provider_mlbridge.quality.instants import Instant
 from airflow_provider_mlbridge.quality.outcome import CannotCheckError, Outcome, between_outcome
 from airflow_provider_mlbridge.quality.table import Column, Table
 
+_NUMBERS = ("int", "float", "decimal", "bool")
+"""Families of columns that can be added up; true counts as 1, as in Python."""
+
 
 def _extreme(function: str) -> Callable[[Expectation, Table, datetime], Check]:
     def compiler(expectation: Expectation, table: Table, _: datetime) -> Check:
         column = column_of(expectation, table)
-        if column.family not in ("int", "float", "decimal", "date", "timestamp", "timestamptz"):
+        if column.family not in (*_NUMBERS, *MOMENTS):
             raise NotCompiledError
         for name in ("min_value", "max_value"):
             bound = bound_of(expectation, column, name)
@@ -64,7 +67,7 @@ def _observed(column: Column, value: Any) -> Any:
 def _total(function: str) -> Callable[[Expectation, Table, datetime], Check]:
     def compiler(expectation: Expectation, table: Table, _: datetime) -> Check:
         column = column_of(expectation, table)
-        if column.family not in ("int", "float", "decimal"):
+        if column.family not in _NUMBERS:
             raise NotCompiledError
         condition = condition_of(expectation, table)
         if function == "avg":
@@ -78,6 +81,8 @@ def _total(function: str) -> Callable[[Expectation, Table, datetime], Check]:
 
 
 def _addend(column: Column) -> str:
+    if column.family == "bool":
+        return f"{column.alias}::INTEGER"
     return column.alias if column.family == "int" else f"{column.alias}::DOUBLE"
 
 
@@ -88,7 +93,7 @@ def mean_measure(column: Column, condition: str | None) -> str:
 
 def stdev_measures(column: Column, condition: str | None) -> tuple[str, str]:
     """The sample standard deviation of the finite numbers of a column, and how many others there are."""
-    value = f"{column.alias}::DOUBLE"
+    value = f"{_addend(column)}::DOUBLE"
     finite = f"{sql.present(column)} AND isfinite({value})"
     rows = finite if condition is None else f"{condition} AND {finite}"
     # DuckDB raises an error for infinite numbers.
@@ -107,7 +112,7 @@ def stdev(values: Sequence[Any]) -> float | None:
 
 def _stdev(expectation: Expectation, table: Table, _: datetime) -> Check:
     column = column_of(expectation, table)
-    if column.family not in ("int", "float", "decimal"):
+    if column.family not in _NUMBERS:
         raise NotCompiledError
     return Check(
         lambda values: between_outcome("duckdb", stdev(values), expectation.kwargs),

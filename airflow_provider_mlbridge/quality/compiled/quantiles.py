@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from airflow_provider_mlbridge.quality.column_types import Family
 from airflow_provider_mlbridge.quality.compiled.builders import column_of
 from airflow_provider_mlbridge.quality.compiled.check import Check, NotCompiledError
 from airflow_provider_mlbridge.quality.compiled.uniqueness import groups_of
@@ -28,7 +29,8 @@ _RELATIVE, _ABSOLUTE = 1e-4, 1e-8
 def quantile_measures(column: Column, quantile: float) -> tuple[str, str, str]:
     """Measures over groups: the rows, the value at the place of a quantile or before it, and the next one."""
     place = f"floor((total - 1)::DOUBLE * {float(quantile)!r}::DOUBLE)"
-    before, after = (f"min({column.alias}) FILTER (WHERE upto > {place}{more})" for more in ("", " + 1"))
+    value = f"{column.alias}::INTEGER" if column.family == "bool" else column.alias
+    before, after = (f"min({value}) FILTER (WHERE upto > {place}{more})" for more in ("", " + 1"))
     return "max(total)", before, after
 
 
@@ -60,7 +62,7 @@ def interpolate(values: Sequence[Any], quantile: float, method: str = "linear") 
 
 
 def _median(expectation: Expectation, table: Table, _: datetime) -> Check:
-    column = _number(expectation, table)
+    column = _number(expectation, table, "bool")
 
     def judge(values: Sequence[Any]) -> Outcome:
         rows, low, high = values
@@ -106,9 +108,9 @@ def _near(value: float, bound: float) -> bool:
     return abs(value - bound) <= _ABSOLUTE + _RELATIVE * abs(bound)
 
 
-def _number(expectation: Expectation, table: Table) -> Column:
+def _number(expectation: Expectation, table: Table, *more: Family) -> Column:
     column = column_of(expectation, table)
-    if column.family not in ("int", "float"):
+    if column.family not in ("int", "float", *more):
         raise NotCompiledError
     return column
 

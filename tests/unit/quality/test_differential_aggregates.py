@@ -42,6 +42,7 @@ pytestmark = [
 ]
 
 NUMBERS = st.sampled_from(["i", "small", "f"])
+ADDENDS = st.sampled_from(["i", "small", "f", "b"])
 KEYS = st.sampled_from(["i", "small", "f", "g", "s", "b", "d", "t", "z", "n"])
 MEMBERS = st.sampled_from(["i", "small", "f", "g", "s", "b", "d", "t"])
 CONDITIONS: st.SearchStrategy[dict[str, Any]] = st.sampled_from(
@@ -84,8 +85,12 @@ def suites(draw: st.DrawFn) -> list[tuple[str, dict[str, Any]]]:
         ("expect_column_unique_value_count_to_be_between", {"column": draw(KEYS), **draw(count)}),
         ("expect_column_proportion_of_unique_values_to_be_between", {"column": draw(KEYS), **draw(share)}),
         ("expect_column_proportion_of_non_null_values_to_be_between", {"column": draw(KEYS), **draw(share)}),
-        ("expect_column_median_to_be_between", {"column": draw(NUMBERS), **draw(number)}),
-        ("expect_column_stdev_to_be_between", {"column": draw(NUMBERS), **draw(number)}),
+        ("expect_column_median_to_be_between", {"column": draw(ADDENDS), **draw(number)}),
+        ("expect_column_stdev_to_be_between", {"column": draw(ADDENDS), **draw(number)}),
+        ("expect_column_mean_to_be_between", {"column": draw(ADDENDS), **draw(number)}),
+        ("expect_column_sum_to_be_between", {"column": draw(ADDENDS), **draw(number)}),
+        ("expect_column_min_to_be_between", {"column": draw(ADDENDS), **draw(number)}),
+        ("expect_column_max_to_be_between", {"column": draw(ADDENDS), **draw(number)}),
         (
             "expect_column_quantile_values_to_be_between",
             {
@@ -143,7 +148,7 @@ def assert_same_list(ours: Any, theirs: Any, where: str, *, ordered: bool) -> No
     assert (found == wanted) if ordered else (sorted(found) == sorted(wanted)), where
 
 
-@settings(phases=(Phase.explicit, Phase.generate), max_examples=8)
+@settings(phases=(Phase.explicit, Phase.generate), max_examples=15)
 @given(table=tables(), suite=suites())
 @example(table=EMPTY, suite=[("expect_column_median_to_be_between", {"column": "i", "min_value": 0})])
 @example(table=NULLS, suite=[("expect_column_median_to_be_between", {"column": "f", "min_value": 0})])
