@@ -213,6 +213,7 @@ COMPILED = frozenset(
         "expect_column_stdev_to_be_between",
         "expect_column_sum_to_be_between",
         "expect_column_to_exist",
+        "expect_column_type_to_be",
         "expect_column_unique_value_count_to_be_between",
         "expect_column_value_lengths_to_be_between",
         "expect_column_value_lengths_to_equal",

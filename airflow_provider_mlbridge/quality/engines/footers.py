@@ -221,6 +221,7 @@ _CHECKS: dict[str, Callable[[Expectation, Table, datetime], Outcome | None]] = {
     "expect_column_min_to_be_between": _extreme(0),
     "expect_column_proportion_of_non_null_values_to_be_between": _present_share,
     "expect_column_to_exist": _column_to_exist,
+    "expect_column_type_to_be": _column_type,
     "expect_column_values_to_be_between": _values_between,
     "expect_column_values_to_be_of_type": _column_type,
     "expect_column_values_to_be_in_type_list": _type_list,
@@ -233,6 +234,9 @@ _CHECKS: dict[str, Callable[[Expectation, Table, datetime], Outcome | None]] = {
     "expect_table_row_count_to_be_between": _row_count,
     "expect_table_row_count_to_equal": _row_count,
 }
+
+ANSWERED = frozenset(_CHECKS)
+"""Types that the footers may answer."""
 
 ANSWERS_MISSING_COLUMN = frozenset({COLUMN_TYPE, "expect_column_to_exist"})
 """Types for which a column that does not exist is a failure and not a question that cannot be answered."""

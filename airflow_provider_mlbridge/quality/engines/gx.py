@@ -28,7 +28,7 @@ _OBJECT_BYTES = 120
 """Memory of one value that pandas holds as a Python object, such as a date or a decimal."""
 _COPIES = 3
 """How many times Great Expectations may hold a column while it judges: the frame, a filtered copy, a mask."""
-_DATABASE_ONLY = {
+DATABASE_ONLY = {
     "expect_query_results_to_match_comparison": (
         "it compares the answers of two databases; check the datamart with expectations about its columns, "
         "and reconcile the sources in a task of its own"
@@ -107,10 +107,10 @@ def run(
     outcomes: dict[int, Outcome] = {}
     groups: dict[tuple[str, ...], list[int]] = {}
     for key, expectation in expectations.items():
-        if expectation.type in _DATABASE_ONLY:
+        if expectation.type in DATABASE_ONLY:
             reason = (
                 f"Great Expectations judges {expectation.type} in databases only, and a datamart is files: "
-                f"{_DATABASE_ONLY[expectation.type]}"
+                f"{DATABASE_ONLY[expectation.type]}"
             )
             outcomes[key] = not_checked("gx", reason)
         else:
