@@ -23,8 +23,15 @@ if TYPE_CHECKING:
     from airflow_provider_mlbridge.storage.partitions import PartitionColumn
 
 _MEMORY = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B\s*", re.IGNORECASE)
-_BLIND = (
-    "statistics_propagation,filter_pushdown,join_filter_pushdown,row_group_pruner,top_n,late_materialization"
+_BLIND = frozenset(
+    {
+        "filter_pushdown",
+        "join_filter_pushdown",
+        "late_materialization",
+        "row_group_pruner",
+        "statistics_propagation",
+        "top_n",
+    }
 )
 """
 Optimizers that take minima and maxima from the footers for the data: they answer aggregates from them, drop
@@ -92,7 +99,11 @@ def open_session(table: Table, paths: Sequence[Path], limits: Limits) -> Iterato
             if limits.scratch_limit_bytes is not None:
                 # Given when connecting, it would be reported but not enforced (DuckDB 2.0).
                 connection.execute(f"SET max_temp_directory_size = '{limits.scratch_limit_bytes}B'")
-            connection.execute(f"SET disabled_optimizers = '{_BLIND}'")
+            # Not every release has all of them, and none accepts a name that it does not know.
+            known = {
+                name for (name,) in connection.execute("SELECT name FROM duckdb_optimizers()").fetchall()
+            }
+            connection.execute(f"SET disabled_optimizers = '{','.join(sorted(_BLIND & known))}'")
             yield Session(connection, table, _source(connection, table, paths), limits, paths)
 
 
