@@ -197,8 +197,6 @@ def _connect(memory_limit: str, threads: int | None, folder: Path, spill_limit: 
     }
     if threads is not None:
         settings["threads"] = threads
-    if spill_limit is not None:
-        settings["max_temp_directory_size"] = f"{spill_limit}B"
     try:
         connection = duckdb.connect(":memory:", config=settings)
     except (duckdb.Error, TypeError) as error:
@@ -206,6 +204,9 @@ def _connect(memory_limit: str, threads: int | None, folder: Path, spill_limit: 
             f"memory_limit={memory_limit!r} or threads={threads!r} is not valid for the engine: {error}; "
             f'write for example memory_limit="2GB"'
         ) from error
+    if spill_limit is not None:
+        # Given when connecting, it would be reported but not enforced (DuckDB 2.0).
+        connection.execute(f"SET max_temp_directory_size = '{int(spill_limit)}B'")
     connection.execute("SET TimeZone = 'UTC'")
     # Parquet statistics do not tell of NaN, but DuckDB believes that they do: it takes isnan(x) for false, so
     # NaN would never become NULL (duckdb#25521). For the same reason no query here filters on a float column.

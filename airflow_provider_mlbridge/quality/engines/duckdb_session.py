@@ -38,6 +38,7 @@ Optimizers that take minima and maxima from the footers for the data: they answe
 conditions, and leave out row groups. Whether footers are trusted is decided in one place, :mod:`..table`.
 Parquet statistics know no NaN, either: ``isnan()`` was false for every NaN next to numbers (DuckDB 2.0).
 """
+_LEAST_BUFFERS = 128 * 1000**2
 _PARTITION_TYPES = {"int64": "BIGINT", "date32": "DATE", "string": "VARCHAR"}
 
 
@@ -72,6 +73,15 @@ class Limits:
         base = 1024 if match[3] else 1000
         return int(float(match[1]) * base ** " KMGT".index(match[2].upper() or " "))
 
+    @property
+    def buffer_bytes(self) -> int:
+        """
+        What DuckDB is told: half of the limit. It counts its buffers only, and a process has more to hold.
+
+        A small limit is left to it, since it needs some memory to work at all.
+        """
+        return max(self.memory_bytes // 2, min(self.memory_bytes, _LEAST_BUFFERS))
+
 
 @contextmanager
 def open_session(table: Table, paths: Sequence[Path], limits: Limits) -> Iterator[Session]:
@@ -87,7 +97,7 @@ def open_session(table: Table, paths: Sequence[Path], limits: Limits) -> Iterato
         Path(limits.scratch_dir).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="mlbridge-spill-", dir=limits.scratch_dir) as spill:
         config: dict[str, Any] = {
-            "memory_limit": f"{limits.memory_bytes}B",
+            "memory_limit": f"{limits.buffer_bytes}B",
             "temp_directory": spill,
             # What is needed is built in; nothing is fetched at run time.
             "autoinstall_known_extensions": "false",

@@ -86,11 +86,12 @@ class Groupings:
 
     def _count_bits(self, grouping: Grouping, measures: Collection[str]) -> dict[str, Any] | None:
         """Rows and different keys by a bit for each possible one; None when that does not answer or pay."""
+        count = _count_of(grouping)
         asked = _range(grouping)
         found = self._measure(asked)
         if any(isinstance(found[measure], CannotCheckError) for measure in asked):
             return None
-        rows = found[_count_of(grouping)]
+        rows = found[count] if asked else self._session.table.rows
         if not rows:
             return {ROWS: 0, DISTINCT: 0, REPEATED: 0}
         extremes = [
@@ -102,9 +103,12 @@ class Groupings:
         if size > min(_LARGEST, _SPARSE * rows, limits.memory_bytes // _SHARE * 8 // self._session.threads):
             return None
         bits = f"bit_count(bitstring_agg({key}, 0, {size - 1}) FILTER (WHERE {grouping.where}))"
-        distinct = self._measure([bits])[bits]
-        if isinstance(distinct, CannotCheckError):
+        found = self._measure([bits, count])
+        distinct, rows = found[bits], found[count]
+        if isinstance(distinct, CannotCheckError) or isinstance(rows, CannotCheckError):
             return None
+        if not rows:
+            return {ROWS: 0, DISTINCT: 0, REPEATED: 0}
         if distinct == rows:
             return {ROWS: rows, DISTINCT: rows, REPEATED: 0}
         # Which rows repeat is more than bits can tell.
@@ -146,11 +150,9 @@ def _count_of(grouping: Grouping) -> str:
 
 
 def _range(grouping: Grouping) -> list[str]:
-    """How many rows there are, and the least and the greatest number of parts whose footers do not say."""
-    return [
-        _count_of(grouping),
-        *(measure for column in grouping.keys if column.bounds is None for measure in _extremes(column)),
-    ]
+    """The least and the greatest number of parts whose footers do not say, and with these how many rows."""
+    unknown = [measure for column in grouping.keys if column.bounds is None for measure in _extremes(column)]
+    return [_count_of(grouping), *unknown] if unknown else []
 
 
 def _extremes(column: Column) -> list[str]:
