@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_mlbridge.exceptions import QualityError
 from airflow_provider_mlbridge.quality.compiled import compile_check
-from airflow_provider_mlbridge.quality.engines import duckdb_runner, gx, samples
+from airflow_provider_mlbridge.quality.engines import duckdb_runner, gx
 from airflow_provider_mlbridge.quality.engines.duckdb_session import Limits, Session, open_session
+from airflow_provider_mlbridge.quality.engines.samples import Samples
 from airflow_provider_mlbridge.quality.expectation import Expectation
-from airflow_provider_mlbridge.quality.failing_rows import add_failing_rows
+from airflow_provider_mlbridge.quality.failing_rows import FailingRows
+from airflow_provider_mlbridge.quality.first_rows import View, add_rows
 from airflow_provider_mlbridge.quality.history import History
 from airflow_provider_mlbridge.quality.masking import MaskingPolicy
 from airflow_provider_mlbridge.quality.outcome import Outcome
@@ -120,18 +122,7 @@ def evaluate(
             with open_session(table, paths, limits) as session:
                 by_position = dict(enumerate(expectations))
                 outcomes |= _judge(plan, built, session, paths, settings)
-                outcomes |= _locate(plan, by_position, session, settings)
-                if settings.failing_rows:
-                    outcomes |= add_failing_rows(
-                        session,
-                        by_position,
-                        outcomes,
-                        settings.policy,
-                        checks=plan.checks,
-                        key_columns=settings.key_columns,
-                        limit=settings.failing_rows,
-                        pinned=pinned,
-                    )
+                outcomes = _with_rows(by_position, outcomes, plan, session, settings, pinned)
                 if settings.quarantine_uri is not None:
                     try:
                         quarantined = write_quarantine(
@@ -163,7 +154,6 @@ def _judge(
 ) -> dict[int, Outcome]:
     """What DuckDB and Great Expectations find."""
     found = duckdb_runner.run_checks(session, plan.checks, settings.policy)
-    found = samples.add_samples(session, plan.checks, found, settings.policy, settings.gathered)
     return found | gx.run(
         plan.handed_over,
         built,
@@ -176,13 +166,35 @@ def _judge(
     )
 
 
-def _locate(
-    plan: Plan, expectations: Mapping[int, Expectation], session: Session, settings: Settings
+def _with_rows(
+    expectations: Mapping[int, Expectation],
+    outcomes: Mapping[int, Outcome],
+    plan: Plan,
+    session: Session,
+    settings: Settings,
+    pinned: Snapshot,
 ) -> dict[int, Outcome]:
-    """What failed by the word of the footers, with the rows that they cannot name."""
-    failed = {key: outcome for key, outcome in plan.outcomes.items() if _has_failing_rows(outcome)}
-    checks = {key: compile_check(expectations[key], session.table, settings.now) for key in failed}
-    return samples.add_samples(session, checks, failed, settings.policy, settings.gathered)
+    """The outcomes with the first rows that are not as expected."""
+    # What failed by the word of the footers, too, which cannot name the rows.
+    checks = plan.checks | {
+        key: compile_check(expectations[key], session.table, settings.now)
+        for key, outcome in plan.outcomes.items()
+        if _has_failing_rows(outcome)
+    }
+    views: list[View] = [Samples(session.table, checks, settings.policy, settings.gathered)]
+    if settings.failing_rows:
+        views.append(
+            FailingRows(
+                session.table,
+                expectations,
+                outcomes,
+                settings.policy,
+                key_columns=settings.key_columns,
+                limit=settings.failing_rows,
+                pinned=pinned,
+            )
+        )
+    return add_rows(session, expectations, outcomes, views, checks=checks)
 
 
 def _reads_data(plan: Plan, settings: Settings) -> bool:

@@ -7,26 +7,16 @@ expected. All of it goes through the masking policy, and values that are not sho
 from __future__ import annotations
 
 import json
-from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_mlbridge.exceptions import ConfigurationError, ExpectationNotCheckedError
-from airflow_provider_mlbridge.quality.bad_rows import (
-    Broken,
-    concerns_rows,
-    file_offsets,
-    locate,
-    located_source,
-    origin_of,
-    repeated_rows,
-)
+from airflow_provider_mlbridge.exceptions import ConfigurationError
+from airflow_provider_mlbridge.quality.bad_rows import concerns_rows, origin_of
 from airflow_provider_mlbridge.quality.catalog import close_names
-from airflow_provider_mlbridge.quality.compiled.check import Check
 from airflow_provider_mlbridge.quality.engines.cells import readable, shown
-from airflow_provider_mlbridge.quality.engines.duckdb_session import Session, errors
 from airflow_provider_mlbridge.quality.expectation import Expectation
+from airflow_provider_mlbridge.quality.first_rows import Row, Wanted
 from airflow_provider_mlbridge.quality.masking import MaskingPolicy
 from airflow_provider_mlbridge.quality.outcome import Outcome
 from airflow_provider_mlbridge.quality.table import Column, Table
@@ -38,9 +28,6 @@ DEFAULT_LIMIT = 20
 MAX_LIMIT = 1000
 
 _UNIQUE_TYPES = ("expect_column_values_to_be_unique", "expect_compound_columns_to_be_unique")
-_FILE_FACTOR = 2**40
-"""More than any file has rows: file and row in one number that sorts."""
-_AS_TEXT = ("time", "list", "struct", "map", "other")
 _TEXT_LIMIT = 200
 
 
@@ -73,147 +60,87 @@ def key_of(
     return ()
 
 
-def add_failing_rows(
-    session: Session,
-    expectations: Mapping[int, Expectation],
-    outcomes: Mapping[int, Outcome],
-    policy: MaskingPolicy,
-    *,
-    checks: Mapping[int, Check] | None = None,
-    key_columns: Sequence[str] = (),
-    limit: int = DEFAULT_LIMIT,
-    pinned: Snapshot | None = None,
-) -> dict[int, Outcome]:
+class FailingRows:
     """
-    The outcomes, with ``failing_rows`` in the result of every expectation about rows that did not hold.
+    ``failing_rows`` in the result of every expectation about rows that did not hold, as a
+    :class:`~.first_rows.View`.
 
     That is ``{"shown": [...], "total": ..., "cap": ...}``. The first rows of the datamart are shown, each as
     ``{"row": ..., "file": ..., "file_row": ..., "keys": {...}, "values": {...}}``: its number in the datamart
     and in its file, both from 0, and its values by column. Where rows cannot be shown, ``note`` says why.
 
     :param expectations: all expectations, by the same key as ``outcomes``.
-    :param outcomes: with ``unexpected_count``, whatever the ``result_format`` of the report.
+    :param outcomes: what was found of each.
     :param policy: what may be shown of which column.
-    :param checks: the SQL of the compiled expectations, as it judged them.
     :param key_columns: columns that tell rows apart; when there are none, those of an expectation of unique
         values.
     :param limit: the most rows shown for one expectation.
-    :param pinned: the snapshot that was pinned, where the session's is one of files that were made of it.
+    :param pinned: the snapshot that was pinned, where the table's is one of files that were made of it.
     """
-    table = session.table
-    wanted = {
-        key
-        for key, outcome in outcomes.items()
-        if outcome.success is False
-        and outcome.result.get("unexpected_count")
-        and concerns_rows(expectations[key])
-    }
-    if not wanted:
-        return dict(outcomes)
-    keys = tuple(key_columns) or key_of(expectations, outcomes, table)
-    finder = _Finder(session, policy, keys, limit, pinned or table.snapshot)
-    return {
-        key: replace(
-            outcome,
-            result={
-                **outcome.result,
-                "failing_rows": finder.find(key, expectations[key], outcome, checks or {}),
-            },
-        )
-        if key in wanted
-        else outcome
-        for key, outcome in outcomes.items()
-    }
-
-
-class _Finder:
-    """Finds the rows of one expectation after the other."""
 
     def __init__(
-        self, session: Session, policy: MaskingPolicy, keys: Sequence[str], limit: int, pinned: Snapshot
+        self,
+        table: Table,
+        expectations: Mapping[int, Expectation],
+        outcomes: Mapping[int, Outcome],
+        policy: MaskingPolicy,
+        *,
+        key_columns: Sequence[str] = (),
+        limit: int = DEFAULT_LIMIT,
+        pinned: Snapshot | None = None,
     ) -> None:
-        self._session = session
+        self._table = table
+        self._expectations = expectations
         self._policy = policy
         self._limit = limit
-        self._keys = [session.table.by_name[name] for name in keys if not policy.is_dropped(name)]
-        snapshot = session.table.snapshot
-        self._named = pinned if len(pinned.files) == len(snapshot.files) else snapshot
-        self._offsets: list[int] = []
+        self._keys = self._shown_columns(tuple(key_columns) or key_of(expectations, outcomes, table))
+        self._named = table.snapshot
+        if pinned is not None and len(pinned.files) == len(table.snapshot.files):
+            self._named = pinned
 
-    def find(
-        self, key: int, expectation: Expectation, outcome: Outcome, checks: Mapping[int, Check]
-    ) -> dict[str, Any]:
-        """``failing_rows`` of one result."""
+    def wants(self, key: int, outcome: Outcome) -> Wanted | None:
+        """What the rows of one outcome are made of; None when none are shown."""
+        expectation = self._expectations[key]
+        unexpected = outcome.success is False and outcome.result.get("unexpected_count")
+        if not unexpected or not concerns_rows(expectation):
+            return None
+        columns = [*self._keys, *self._shown_columns(expectation.columns)]
+        return Wanted(tuple(map(self._read, columns)), self._limit)
+
+    def add(self, key: int, outcome: Outcome, rows: Sequence[Row] | str) -> Outcome:
+        """The outcome with its rows."""
         found: dict[str, Any] = {
             "shown": [],
             "total": int(outcome.result["unexpected_count"]),
             "cap": self._limit,
         }
-        if not self._limit:
-            return found
-        try:
-            broken = locate(key, expectation, outcome, self._session.table, checks=checks)
-            found["shown"] = self._rows(broken)
-        except ExpectationNotCheckedError:
-            found["note"] = f"the engine that judged it ({outcome.engine}) does not say which rows they are"
-        except errors() as error:
-            # The verdict stands; what is shown beside it is not worth losing it.
-            found["note"] = self._session.explain(error)
-        return found
-
-    def _rows(self, broken: Broken) -> list[dict[str, Any]]:
-        by_name = self._session.table.by_name
-        judged = [by_name[name] for name in broken.expectation.columns if not self._policy.is_dropped(name)]
-        columns = list(dict.fromkeys([*self._keys, *judged]))
-        self._offsets = self._offsets or file_offsets(self._session)
-        rows = []
-        for row in self._query(broken, columns):
-            values = {column.name: shown(column, self._policy, row[column.alias]) for column in columns}
-            file, file_row = int(row["file_index"]), int(row["file_row_number"])
-            rows.append(
-                {
-                    "row": self._offsets[file] + file_row,
-                    "file": origin_of(self._named, file),
-                    "file_row": file_row,
-                    "keys": {column.name: _cut(values[column.name]) for column in self._keys},
-                    "values": {column.name: _cut(values[column.name]) for column in judged},
-                }
-            )
-        return sorted(rows, key=lambda row: row["row"])
-
-    def _query(self, broken: Broken, columns: Sequence[Column]) -> list[dict[str, Any]]:
-        fields = ["file_index := file_index", "file_row_number := file_row_number"]
-        fields += [f"{column.alias} := {self._expression(column)}" for column in columns]
-        values = f"struct_pack({', '.join(fields)})"
-        # The first rows by their place, in one pass and with no more memory than they take.
-        first = f"arg_min({values}, file_index::BIGINT * {_FILE_FACTOR} + file_row_number, {self._limit})"
-        source = located_source(self._session)
-        if broken.grouping is not None:
-            query = repeated_rows(self._session, broken.grouping, first)
-        elif broken.condition is not None:
-            query = f"SELECT {first} FROM {source} WHERE {broken.condition}"  # noqa: S608
+        if isinstance(rows, str):
+            found["note"] = rows
         else:
-            query = f"SELECT {first} FROM {source} WHERE {self._places(broken)}"  # noqa: S608
-        rows: list[dict[str, Any]] | None = self._session.query(query)[0][0]
-        return rows or []
+            judged = self._shown_columns(self._expectations[key].columns)
+            found["shown"] = [self._entry(row, judged) for row in rows]
+        return replace(outcome, result={**outcome.result, "failing_rows": found})
 
-    def _places(self, broken: Broken) -> str:
-        """The rows that Great Expectations named, as a condition."""
-        import numpy as np
+    def _entry(self, row: Row, judged: Sequence[Column]) -> dict[str, Any]:
+        return {
+            "row": row.position,
+            "file": origin_of(self._named, row.file),
+            "file_row": row.file_row,
+            "keys": self._values(row, self._keys),
+            "values": self._values(row, judged),
+        }
 
-        positions = np.unique(np.asarray(broken.positions))[: self._limit]
-        places = []
-        for position in map(int, positions):
-            # The last file that begins there or before, since files without rows begin where the next does.
-            file = bisect_right(self._offsets, position) - 1
-            places.append(f"(file_index = {file} AND file_row_number = {position - self._offsets[file]})")
-        return " OR ".join(places) or "FALSE"
+    def _values(self, row: Row, columns: Sequence[Column]) -> dict[str, Any]:
+        return {
+            column.name: _cut(shown(column, self._policy, row.values[self._read(column)]))
+            for column in columns
+        }
 
-    def _expression(self, column: Column) -> str:
-        """What is read of a column; nested values, and times of day, as DuckDB writes them."""
-        if column.family in _AS_TEXT and self._policy.needs_value(column.name):
-            return f"{column.alias}::VARCHAR"
-        return readable(column, self._policy)
+    def _read(self, column: Column) -> str:
+        return readable(column, self._policy, nested_as_text=True)
+
+    def _shown_columns(self, names: Sequence[str]) -> list[Column]:
+        return [self._table.by_name[name] for name in names if not self._policy.is_dropped(name)]
 
 
 def _cut(value: Any) -> Any:

@@ -10,16 +10,22 @@ from airflow_provider_mlbridge.quality.instants import Instant
 from airflow_provider_mlbridge.quality.masking import MaskingPolicy
 from airflow_provider_mlbridge.quality.table import Column
 
+_NESTED = ("time", "list", "struct", "map", "other")
 
-def readable(column: Column, policy: MaskingPolicy) -> str:
+
+def readable(column: Column, policy: MaskingPolicy, *, nested_as_text: bool = False) -> str:
     """
     What is read of a column, in SQL.
 
     Points in time as numbers, since Python's types have neither their years nor their nanoseconds; of a value
     that is not shown only whether there is one.
+
+    :param nested_as_text: whether nested values, and times of day, are read as DuckDB writes them.
     """
     if not policy.needs_value(column.name):
         return f"(CASE WHEN {sql.present(column)} THEN TRUE END)"
+    if nested_as_text and column.family in _NESTED:
+        return f"{column.alias}::VARCHAR"
     match column.family:
         case "date":
             return f"({column.alias} - DATE '1970-01-01')"

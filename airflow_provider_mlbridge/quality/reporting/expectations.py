@@ -100,7 +100,7 @@ def _number(value: object) -> float | None:
 
 def _failing_rows(result: ExpectationResult, limit: int) -> str:
     """
-    The rows that failed, as far as they were kept; see :func:`~..failing_rows.add_failing_rows`.
+    The rows that failed, as far as they were kept; see :func:`~..failing_rows.FailingRows`.
 
     What may not be shown is masked there already.
     """

@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from pytest_mock import MockerFixture
 
 from airflow_provider_mlbridge.exceptions import ConfigurationError
 from airflow_provider_mlbridge.quality import validate
-from airflow_provider_mlbridge.quality.engines.duckdb_session import Limits, open_session
-from airflow_provider_mlbridge.quality.failing_rows import add_failing_rows, check_failing_rows
+from airflow_provider_mlbridge.quality.engines.duckdb_session import Limits, Session, open_session
+from airflow_provider_mlbridge.quality.failing_rows import FailingRows, check_failing_rows
+from airflow_provider_mlbridge.quality.first_rows import add_rows
 from airflow_provider_mlbridge.quality.masking import MaskingPolicy
 from airflow_provider_mlbridge.quality.outcome import Outcome
 from airflow_provider_mlbridge.quality.table import read_table
@@ -40,7 +42,7 @@ def failing(
     outcomes = {key: result.outcome for key, result in enumerate(report.results)} | (changes or {})
     table = read_table(report.snapshot)
     with local_files(report.snapshot) as paths, open_session(table, paths, Limits("500MB", 1)) as session:
-        found = add_failing_rows(session, wanted, outcomes, policy, **options)
+        found = add_rows(session, wanted, outcomes, [FailingRows(table, wanted, outcomes, policy, **options)])
     return [found[key].result.get("failing_rows") for key in wanted]
 
 
@@ -201,6 +203,34 @@ def test_rows_that_nobody_named(mart: str) -> None:
         "cap": 20,
         "note": "the engine that judged it (gx) does not say which rows they are",
     }
+
+
+def test_one_look_up_for_all_that_is_shown(mart: str, mocker: MockerFixture) -> None:
+    query = mocker.spy(Session, "query")
+    unique = expect("column_values_to_be_unique", column="id")
+    report = validate(mart, [BETWEEN, unique], failing_rows=2, masking={"*": "plain"})
+    asked = [call.args[1] for call in query.call_args_list]
+    located = [text for text in asked if "file_row_number" in text]
+    # One per expectation, and one for where the files begin.
+    assert len(located) == 2 + 1
+    for result, places, values in zip(
+        report.results, ([1, 3, 5], [4, 5]), ([-1, 200, 300], [5, 5]), strict=True
+    ):
+        assert result.result["partial_unexpected_index_list"] == places
+        assert result.result["partial_unexpected_list"] == values
+        assert [row["row"] for row in result.result["failing_rows"]["shown"]] == places[:2]
+
+
+def test_a_key_that_cannot_be_read_is_no_loss_for_the_lists(tmp_path: Path) -> None:
+    columns = pa.table({"id": list(range(1000)), "v": [200] * 1000})
+    path = write(tmp_path / "mart.parquet", columns, compression="none", use_dictionary=False)
+    raw = bytearray(path.read_bytes())
+    raw[4:200] = b"\xff" * 196
+    path.write_bytes(raw)
+    (result,) = validate(str(path), [BETWEEN], key_columns=["id"], masking={"*": "plain"}).results
+    assert result.result["partial_unexpected_index_list"] == list(range(20))
+    assert result.result["failing_rows"]["shown"] == []
+    assert "could not read mart.parquet" in result.result["failing_rows"]["note"]
 
 
 @pytest.mark.parametrize(

@@ -23,8 +23,9 @@ from airflow_provider_mlbridge.quality.compiled import compile_check
 from airflow_provider_mlbridge.quality.engines import gx
 from airflow_provider_mlbridge.quality.engines.duckdb_runner import run_checks
 from airflow_provider_mlbridge.quality.engines.duckdb_session import Limits, Session, open_session
-from airflow_provider_mlbridge.quality.engines.samples import add_samples
+from airflow_provider_mlbridge.quality.engines.samples import Samples
 from airflow_provider_mlbridge.quality.expectation import Expectation
+from airflow_provider_mlbridge.quality.first_rows import add_rows
 from airflow_provider_mlbridge.quality.masking import MaskingPolicy
 from airflow_provider_mlbridge.quality.outcome import Outcome
 from airflow_provider_mlbridge.quality.result_formats import INDEX_CAP, ResultFormat, shape
@@ -77,12 +78,14 @@ def formats(draw: st.DrawFn) -> str | dict[str, Any]:
 def judge(path: Path, type_: str, kwargs: Any, asked: Any, policy: MaskingPolicy = PLAIN) -> Outcome:
     """By DuckDB, as :func:`validate` does."""
     table = read_table(pin_snapshot(str(path)))
-    checks = {0: compile_check(Expectation(type_, kwargs), table, datetime.now(UTC))}
+    expectations = {0: Expectation(type_, kwargs)}
+    checks = {0: compile_check(expectations[0], table, datetime.now(UTC))}
     paths = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
     wanted = ResultFormat.parse(asked)
     with open_session(table, paths, Limits()) as session:
         found = run_checks(session, checks, policy)
-        outcome = add_samples(session, checks, found, policy, wanted)[0]
+        views = [Samples(table, checks, policy, wanted)]
+        outcome = add_rows(session, expectations, found, views, checks=checks)[0]
     return Outcome("duckdb", outcome.success, shape(outcome.result, wanted))
 
 
@@ -204,6 +207,17 @@ def test_nothing_masked_is_read_when_counts_say_it_all(path: Path, mocker: Mocke
         ("expect_column_values_to_be_unique", {"column": "v"}, list(range(9))),
         ("expect_column_values_to_not_be_in_set", {"column": "v", "value_set": [1, 7, 8, 9, 10]}, [2, 5, 8]),
         ("expect_column_values_to_not_be_null", {"column": "w"}, [1, 4]),
+        (
+            "expect_column_pair_values_to_be_in_set",
+            {
+                "column_A": "v",
+                "column_B": "w",
+                "value_pairs_set": [[value, "w"] for value in range(3, 10)],
+                "row_condition": " or ".join(f"v == {value}" for value in (0, 1, 7, 8, 9, 10)),
+                "condition_parser": "pandas",
+            },
+            [0, 2, 5, 7, 8],
+        ),
     ],
 )
 def test_rows_are_numbered_over_all_files(

@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The first rows that break an expectation, looked up once for everything that shows some of them."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from airflow_provider_mlbridge.exceptions import ExpectationNotCheckedError
+from airflow_provider_mlbridge.quality.bad_rows import Broken, file_offsets, locate, located_source
+from airflow_provider_mlbridge.quality.compiled import sql
+from airflow_provider_mlbridge.quality.compiled.check import Check, Grouping
+from airflow_provider_mlbridge.quality.engines.duckdb_session import Session, errors
+from airflow_provider_mlbridge.quality.expectation import Expectation
+from airflow_provider_mlbridge.quality.outcome import Outcome
+
+_FILE_FACTOR = 2**40
+"""More than any file has rows: file and row in one number that sorts."""
+_PLACE = f"file_index::BIGINT * {_FILE_FACTOR} + file_row_number"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """
+    What is to be read of the rows that break one expectation.
+
+    :param fields: what is read of each row, in SQL.
+    :param limit: the most rows.
+    """
+
+    fields: tuple[str, ...] = ()
+    limit: int = 0
+
+
+@dataclass(frozen=True)
+class Row:
+    """
+    A row that breaks an expectation.
+
+    :param position: its number in the datamart, from 0.
+    :param file: the number of its file in the snapshot, from 0.
+    :param file_row: its number in that file, from 0.
+    :param values: what was read of it, by the SQL in :attr:`Wanted.fields`.
+    """
+
+    position: int
+    file: int
+    file_row: int
+    values: Mapping[str, Any] = field(repr=False)
+
+
+class View(Protocol):
+    """Something in a result that is made of the first rows that break its expectation."""
+
+    def wants(self, key: int, outcome: Outcome) -> Wanted | None:
+        """What it is made of; None when the outcome is left as it is."""
+
+    def add(self, key: int, outcome: Outcome, rows: Sequence[Row] | str) -> Outcome:
+        """The outcome with it, made of the first rows, in order; or of the reason why there are none."""
+
+
+def add_rows(
+    session: Session,
+    expectations: Mapping[int, Expectation],
+    outcomes: Mapping[int, Outcome],
+    views: Sequence[View],
+    *,
+    checks: Mapping[int, Check] | None = None,
+) -> dict[int, Outcome]:
+    """
+    The outcomes with what the views make of the rows that break their expectations.
+
+    :param expectations: all expectations, by the same key as ``outcomes``.
+    :param outcomes: with ``unexpected_count``, whatever the ``result_format`` of the report.
+    :param checks: the SQL of the compiled expectations, as it judged them.
+    """
+    reader = _Reader(session, checks or {})
+    added = dict(outcomes)
+    for key, outcome in outcomes.items():
+        asked = {view: wanted for view in views if (wanted := view.wants(key, outcome)) is not None}
+        found = reader.find(key, expectations[key], outcome, list(asked.values()))
+        for view, rows in zip(asked, found, strict=True):
+            added[key] = view.add(key, added[key], rows)
+    return added
+
+
+class _Reader:
+    def __init__(self, session: Session, checks: Mapping[int, Check]) -> None:
+        self._session = session
+        self._checks = checks
+        self._offsets: list[int] = []
+
+    def find(
+        self, key: int, expectation: Expectation, outcome: Outcome, wanted: Sequence[Wanted]
+    ) -> list[Sequence[Row] | str]:
+        """The first rows for everything that is wanted, or the reason why there are none."""
+        limit = max((one.limit for one in wanted), default=0)
+        if not limit:
+            return [()] * len(wanted)
+        try:
+            broken = locate(key, expectation, outcome, self._session.table, checks=self._checks)
+            fields = list(dict.fromkeys(name for one in wanted for name in one.fields))
+            rows = self._read(broken, fields, min(limit, broken.count))
+        except ExpectationNotCheckedError:
+            reason = f"the engine that judged it ({outcome.engine}) does not say which rows they are"
+            return [reason] * len(wanted)
+        except errors() as error:
+            # The verdict stands; what is shown beside it is not worth losing it.
+            if len(wanted) == 1:
+                return [self._session.explain(error)]
+            # A column that only one of them shows is no loss for the others.
+            return [rows for one in wanted for rows in self.find(key, expectation, outcome, [one])]
+        return [rows[: one.limit] for one in wanted]
+
+    def _read(self, broken: Broken, fields: Sequence[str], limit: int) -> list[Row]:
+        if not self._offsets:
+            several = len(self._session.table.snapshot.files) > 1
+            self._offsets = file_offsets(self._session) if several else [0]
+        source = located_source(self._session)
+        if broken.grouping is not None:
+            query = _first_repeated(source, broken.grouping, [_PLACE, *fields], limit)
+        else:
+            condition = broken.condition or self._at_positions(broken, limit)
+            # Rows come in their order, and none behind the last of these is read.
+            query = f"SELECT {', '.join([_PLACE, *fields])} FROM {source} WHERE {condition} LIMIT {limit}"  # noqa: S608
+        rows = []
+        for place, *values in self._session.query(query):
+            file, file_row = divmod(int(place), _FILE_FACTOR)
+            found = dict(zip(fields, values, strict=True))
+            rows.append(Row(self._offsets[file] + file_row, file, file_row, found))
+        return rows
+
+    def _at_positions(self, broken: Broken, limit: int) -> str:
+        """The rows that Great Expectations named, as a condition."""
+        import numpy as np
+
+        places = []
+        for position in map(int, np.unique(np.asarray(broken.positions))[:limit]):
+            # The last file that begins there or before, since files without rows begin where the next does.
+            file = bisect_right(self._offsets, position) - 1
+            places.append(f"(file_index = {file} AND file_row_number = {position - self._offsets[file]})")
+        return " OR ".join(places) or "FALSE"
+
+
+def _first_repeated(source: str, grouping: Grouping, fields: Sequence[str], limit: int) -> str:
+    """A query for the first rows whose key occurs more than once; they have the keys that occur first."""
+    rows = f"(SELECT * FROM {source} WHERE {grouping.where})"  # noqa: S608
+    keys = [sql.key(column) for column in grouping.keys]
+    named = ", ".join(f"{key} AS k{position}" for position, key in enumerate(keys))
+    packed = ", ".join(f"k{position} := k{position}" for position in range(len(keys)))
+    same = " AND ".join(f"{key} IS NOT DISTINCT FROM d.k{position}" for position, key in enumerate(keys))
+    repeated = f"SELECT {named}, min({_PLACE}) AS place FROM {rows} GROUP BY ALL HAVING count(*) > 1"  # noqa: S608
+    first_keys = f"SELECT unnest(arg_min(struct_pack({packed}), place, {limit}), recursive := true)"
+    # A join keeps no order: the first of its rows are picked by their place, in the memory that these take.
+    struct = ", ".join(f"f{position} := {field}" for position, field in enumerate(fields))
+    picked = f"SELECT unnest(arg_min(struct_pack({struct}), {_PLACE}, {limit})) AS r"
+    unpacked = ", ".join(f"r.f{position}" for position in range(len(fields)))
+    return (
+        f"SELECT {unpacked} FROM ({picked} FROM {rows} "  # noqa: S608
+        f"SEMI JOIN ({first_keys} FROM ({repeated})) d ON {same})"
+    )
