@@ -108,7 +108,7 @@ class Snapshot(_Result):
 
     :param uri: the datamart as the user named it.
     :param root: the prefix or file that the files' paths are relative to; differs from ``uri`` when ``uri``
-        is a published dataset, whose pointer was followed.
+        is a published dataset, whose pointer was followed; left out of the JSON when it is the same.
     :param fingerprint: sha256 (hex) over path, size and ETag of every file in order.
     :param file_count: number of files.
     :param total_bytes: sum of their sizes.
@@ -143,7 +143,8 @@ class Snapshot(_Result):
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types; ``files`` is left out when it would not fit into XCom."""
         document = super().to_dict()
-        for name, default in (("partitions", {}), ("schema_evolution", "strict"), ("iceberg", {})):
+        defaults = {"partitions": {}, "schema_evolution": "strict", "iceberg": {}, "root": self.uri}
+        for name, default in defaults.items():
             if document[name] == default:
                 del document[name]
         if len(json.dumps(document).encode()) > self.INLINE_LIMIT_BYTES:
@@ -156,6 +157,7 @@ class Snapshot(_Result):
         given = values.get("partitions") or {}
         if not isinstance(given, Mapping):
             raise TypeError("partitions must map columns to lists of texts")
+        values.setdefault("root", values.get("uri"))
         partitions = {name: tuple(texts) for name, texts in given.items()}
         return {**values, "files": files, "partitions": partitions}
 
@@ -179,7 +181,6 @@ class QualitySummary(_Result):
     :param clean_uri: where the rows that broke nothing are, when the bad ones were quarantined; its files
         never change, and it is a datamart like any other.
     :param clean_fingerprint: fingerprint of the snapshot of those rows; None when there are none.
-    :param quarantine_uri: where the bad rows are, with the reasons.
     :param quarantined_rows: how many they are; None without a quarantine.
     """
 
@@ -198,8 +199,12 @@ class QualitySummary(_Result):
     unsupported: int = 0
     clean_uri: str | None = None
     clean_fingerprint: str | None = None
-    quarantine_uri: str | None = None
     quarantined_rows: int | None = None
+
+    @property
+    def quarantine_uri(self) -> str | None:
+        """Where the bad rows are, with the reasons: beside the others."""
+        return self.clean_uri and self.clean_uri.removesuffix("clean/") + "quarantined/"
 
     @property
     def pass_ratio(self) -> float:

@@ -8,23 +8,52 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk.exceptions import AirflowFailException, AirflowTaskTerminated
 
-from airflow_provider_mlbridge.exceptions import ConfigurationError, MLBridgeError
+from airflow_provider_mlbridge.exceptions import ConfigurationError, MLBridgeError, SnapshotChangedError
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
 @contextmanager
-def failing_fast() -> Iterator[None]:
-    """Turn errors that a retry cannot help into ``AirflowFailException``, which uses up no retries."""
+def failing_fast(*, pins: bool = False) -> Iterator[None]:
+    """
+    Turn errors that a retry cannot help into ``AirflowFailException``, which uses up no retries.
+
+    :param pins: whether it is this task that pins the datamart: a retry pins it anew when it was replaced.
+    """
     try:
         yield
     except MLBridgeError as error:
-        if error.retryable:
+        if error.retryable or (pins and isinstance(error, SnapshotChangedError)):
             raise
         raise AirflowFailException(f"{type(error).__name__}: {error}") from error
+
+
+class LeavesWhenKilled:
+    """
+    An operator whose ``execute`` ends by an error when Airflow kills the task.
+
+    Airflow calls ``on_kill`` from a signal handler and goes on with ``execute`` until it kills the process
+    some seconds later, which leaves temporary files of the datamart behind, and what is half written.
+    """
+
+    _running = False
+
+    @contextmanager
+    def leaving_when_killed(self) -> Iterator[None]:
+        """Mark the block that is to be left."""
+        self._running = True
+        try:
+            yield
+        finally:
+            self._running = False
+
+    def on_kill(self) -> None:
+        """Leave the block; after a time-out it is left already."""
+        if self._running:
+            raise AirflowTaskTerminated("the task was killed")
 
 
 def is_template(value: object) -> bool:

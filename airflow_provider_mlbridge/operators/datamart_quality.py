@@ -4,16 +4,18 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow.sdk import BaseOperator
 
-from airflow_provider_mlbridge.exceptions import ConfigurationError
+from airflow_provider_mlbridge.exceptions import ConfigurationError, StorageError
 from airflow_provider_mlbridge.hooks.s3 import s3_client_for
 from airflow_provider_mlbridge.observability import emit, quality_metrics
 from airflow_provider_mlbridge.operators._support import (
+    LeavesWhenKilled,
     add_to_outlets,
     beside_dag_file,
     check_choice,
@@ -21,6 +23,7 @@ from airflow_provider_mlbridge.operators._support import (
     is_template,
     whole_number,
 )
+from airflow_provider_mlbridge.storage.uris import check_uri
 
 if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors.base import OperatorLineage
@@ -33,9 +36,11 @@ ResultFormatName = Literal["BOOLEAN_ONLY", "BASIC", "SUMMARY", "COMPLETE"]
 FAIL_ON = ("error", "warn", "never")
 ENGINES = ("duckdb",)
 SCHEMA_EVOLUTION = ("strict", "union")
+LONGEST_PLACE = 250
+"""Bytes of a report's or a quarantine's prefix in JSON."""
 
 
-class DatamartQualityOperator(BaseOperator):
+class DatamartQualityOperator(LeavesWhenKilled, BaseOperator):
     """
     Judge a Parquet datamart and hand on exactly what was judged.
 
@@ -71,8 +76,8 @@ class DatamartQualityOperator(BaseOperator):
     :param report_uri: prefix for ``quality_report.json`` and ``quality_report.html``; a mapped task instance
         adds its index to it. (templated)
     :param history_uri: prefix where every check leaves a line for the anomaly checks and the page's curves;
-        ``history/`` below ``report_uri`` when None. It must be the same from run to run, so name it when
-        ``report_uri`` is not. (templated)
+        ``history/`` below ``report_uri`` when None, with a folder per datamart and partitions when the task
+        is mapped. It must be the same from run to run, so name it when ``report_uri`` is not. (templated)
     :param quarantine_uri: prefix where rows that broke an expectation are published with the reasons, and the
         others beside them. A task that takes the output of this one reads the others. (templated)
     :param quarantine_severities: severities of the expectations whose rows are set aside.
@@ -211,7 +216,7 @@ class DatamartQualityOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Pin, check, store the report, decide."""
-        with failing_fast():
+        with failing_fast(pins=not isinstance(self.datamart, Mapping)), self.leaving_when_killed():
             check_choice("fail_on", self.fail_on, FAIL_ON)
             report, where = self._judge(context)
             self._report = report
@@ -244,15 +249,18 @@ class DatamartQualityOperator(BaseOperator):
             self.aws_conn_id,
             *(self.datamart, suite, contract, dbt_manifest, reports, runs, quarantine),
         )
-        earlier = history.load(runs, s3_client=client) if runs else None
+        earlier = None
+        if runs is not None:
+            earlier = history.load(runs, s3_client=client)
+            self._tell_of_others(runs, {entry.datamart for entry in earlier.entries})
         report = validate(
             self.datamart,
-            self.expectations,
+            self.expectations or (),
             partitions=self.partitions,
             schema_evolution=self.schema_evolution,
             schema=self.schema,
-            not_null=self.not_null,
-            unique=self.unique,
+            not_null=self.not_null or (),
+            unique=self.unique or (),
             min_rows=whole_number("min_rows", self.min_rows),
             max_age=self.max_age,
             suite=suite,
@@ -264,9 +272,9 @@ class DatamartQualityOperator(BaseOperator):
             fail_on=self.fail_on,
             result_format=self.result_format,
             masking=self.masking,
-            unmasked_columns=self.unmasked_columns,
+            unmasked_columns=self.unmasked_columns or (),
             hash_key=_password_of(self.hash_key_conn_id),
-            key_columns=self.key_columns,
+            key_columns=self.key_columns or (),
             failing_rows=whole_number("failing_rows", self.failing_rows) or 0,
             trust_statistics=self.trust_statistics,
             history=earlier,
@@ -283,7 +291,12 @@ class DatamartQualityOperator(BaseOperator):
         if reports is not None:
             where = write_report(report, reports, history=earlier, s3_client=client)
         if runs is not None:
-            history.append(runs, history.entry_of(report, run_id=context["ti"].run_id), s3_client=client)
+            entry = history.entry_of(report, run_id=context["ti"].run_id)
+            try:
+                history.append(runs, entry, s3_client=client)
+            except StorageError as error:
+                # The verdict stands without it; the next run has one run less to compare with.
+                self.log.warning("This run is not in the history: %s", error)
         return report, where
 
     def _prefixes(self, context: Context) -> tuple[str | None, str | None, str | None]:
@@ -291,16 +304,38 @@ class DatamartQualityOperator(BaseOperator):
         Where the report, the history and the quarantine are.
 
         The instances of a mapped task must not overwrite one another's. The index of an instance is not the
-        same datamart in every run, so what lasts longer than a run is told apart by the datamart.
+        same datamart in every run, so what lasts longer than a run is told apart by datamart and partitions.
+        A ``history_uri`` is taken as it is: whoever names it says what belongs together.
         """
-        reports, runs, quarantine = self.report_uri, self.history_uri or self.report_uri, self.quarantine_uri
+        reports, quarantine = self.report_uri, self.quarantine_uri
+        for argument in ("report_uri", "history_uri", "quarantine_uri"):
+            _check_place(argument, getattr(self, argument))
+        runs = self.history_uri or reports
         index = context["ti"].map_index
         if index is not None and index >= 0:
-            own = f"datamart-{_short_hash(self.datamart)}/"
+            own = f"datamart-{self._short_hash()}/"
             reports = reports and f"{reports.rstrip('/')}/{index}/"
-            runs = runs and f"{runs.rstrip('/')}/{own}"
+            runs = self.history_uri or (self.report_uri and f"{self.report_uri.rstrip('/')}/{own}")
             quarantine = quarantine and f"{quarantine.rstrip('/')}/{own}"
         return reports, runs, quarantine
+
+    def _tell_of_others(self, runs: str, datamarts: set[str]) -> None:
+        if len(datamarts) > 1:
+            self.log.info(
+                "The history in %s has runs of %s. When these are not one series, give each a history_uri of "
+                "its own.",
+                runs,
+                ", ".join(sorted(datamarts)[:10]),
+            )
+
+    def _short_hash(self) -> str:
+        from airflow_provider_mlbridge.storage.snapshot import earlier_snapshot
+
+        earlier = earlier_snapshot(self.datamart)
+        uri = str(self.datamart) if earlier is None else earlier.uri
+        selected = self.partitions or (earlier.partitions if earlier else None) or {}
+        identity = json.dumps([uri.rstrip("/"), selected], sort_keys=True, default=str)
+        return hashlib.sha256(identity.encode()).hexdigest()[:12]
 
     def _tell(self, report: QualityReport, summary: QualitySummary, where: str | None) -> None:
         self.log.info(
@@ -331,9 +366,21 @@ class DatamartQualityOperator(BaseOperator):
         return quality_lineage(self._report)
 
 
-def _short_hash(datamart: Any) -> str:
-    uri = datamart.get("uri", datamart) if isinstance(datamart, Mapping) else datamart
-    return hashlib.sha256(str(uri).encode()).hexdigest()[:12]
+def _check_place(argument: str, uri: str | None) -> None:
+    """
+    Check a prefix before anything is read.
+
+    :raises ConfigurationError: when it is none, or too long for the result to name it.
+    """
+    if uri is None:
+        return
+    check_uri(uri, argument=argument)
+    length = len(json.dumps(uri))
+    if length > LONGEST_PLACE:
+        raise ConfigurationError(
+            f"{argument} takes {length} bytes, at most {LONGEST_PLACE} are possible: results name it, and "
+            f"must fit into XCom"
+        )
 
 
 def _password_of(conn_id: str | None) -> str | None:

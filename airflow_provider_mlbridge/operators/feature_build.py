@@ -10,6 +10,7 @@ from airflow.sdk import BaseOperator
 
 from airflow_provider_mlbridge.hooks.s3 import s3_client_for
 from airflow_provider_mlbridge.operators._support import (
+    LeavesWhenKilled,
     add_to_outlets,
     beside_dag_file,
     failing_fast,
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from airflow_provider_mlbridge.features import Recipe
 
 
-class FeatureBuildOperator(BaseOperator):
+class FeatureBuildOperator(LeavesWhenKilled, BaseOperator):
     """
     Fit a recipe on the training split, transform the whole datamart and publish the features as a new
     version.
@@ -98,11 +99,11 @@ class FeatureBuildOperator(BaseOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Pin, fit, transform, publish."""
         from airflow_provider_mlbridge.features.build import build_feature_set
+        from airflow_provider_mlbridge.storage.snapshot import earlier_snapshot
 
-        with failing_fast():
-            recipe = self.recipe
-            if isinstance(recipe, str):
-                recipe = beside_dag_file(recipe, context)
+        pins = earlier_snapshot(self.datamart) is None
+        with failing_fast(pins=pins), self.leaving_when_killed():
+            recipe = beside_dag_file(self.recipe, context)
             features = build_feature_set(
                 self.datamart,
                 recipe,

@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_mlbridge.exceptions import QualityError
+from airflow_provider_mlbridge.exceptions import MLBridgeError, QualityError, StorageError
 from airflow_provider_mlbridge.quality.compiled import compile_check
 from airflow_provider_mlbridge.quality.engines import duckdb_runner, gx
 from airflow_provider_mlbridge.quality.engines.duckdb_session import Limits, Session, open_session
@@ -85,7 +85,7 @@ class Evaluation:
     profile: tuple[ColumnProfile, ...]
     quarantined: Quarantined | None
     clean: Snapshot | None
-    quarantine_error: str | None
+    quarantine_error: MLBridgeError | None
 
 
 def evaluate(
@@ -106,7 +106,8 @@ def evaluate(
     built = gx.build(plan.handed_over)
     outcomes = dict(plan.outcomes)
     quarantined: Quarantined | None = None
-    quarantine_error: str | None = None
+    clean: Snapshot | None = None
+    quarantine_error: MLBridgeError | None = None
     limits = settings.limits
     with ExitStack() as stack:
         paths: Sequence[Path] | None = None
@@ -138,14 +139,13 @@ def evaluate(
                             scratch_dir=limits.scratch_dir,
                             scratch_limit_bytes=limits.scratch_limit_bytes,
                         )
-                    except QualityError as error:
+                        if quarantined.clean_rows:
+                            clean = pin_snapshot(quarantined.clean_uri, s3_client=s3_client)
+                    except (QualityError, StorageError) as error:
                         # The report is stored first, as for any other verdict.
-                        quarantine_error = str(error)
+                        quarantined, quarantine_error = None, error
         columns = profile(table, settings.policy, paths=paths) if settings.describe_columns else ()
     ordered = tuple(outcomes[position] for position in range(len(expectations)))
-    clean = None
-    if quarantined is not None and quarantined.clean_rows:
-        clean = pin_snapshot(quarantined.clean_uri, s3_client=s3_client)
     return Evaluation(ordered, columns, quarantined, clean, quarantine_error)
 
 

@@ -14,6 +14,7 @@ from airflow_provider_mlbridge.exceptions import (
     ConfigurationError,
     DataQualityFailedError,
     ExpectationNotCheckedError,
+    MLBridgeError,
 )
 from airflow_provider_mlbridge.quality.expectation import Expectation, Severity
 from airflow_provider_mlbridge.quality.outcome import Engine, Outcome
@@ -188,7 +189,7 @@ class QualityReport:
     unsupported: tuple[str, ...] = ()
     quarantined: Quarantined | None = None
     clean: Snapshot | None = None
-    quarantine_error: str | None = None
+    quarantine_error: MLBridgeError | None = None
     result_format: ResultFormat = field(default_factory=ResultFormat)
     table: Table | None = field(default=None, repr=False, compare=False)
 
@@ -266,7 +267,7 @@ class QualityReport:
                     "not_checked": len(self.not_checked),
                     "unsupported": list(self.unsupported),
                     "quarantine": asdict(self.quarantined) if self.quarantined else None,
-                    "quarantine_error": self.quarantine_error,
+                    "quarantine_error": str(self.quarantine_error) if self.quarantine_error else None,
                     "engines": dict(Counter(result.engine for result in self.results)),
                     "checked_at": self.checked_at.isoformat(timespec="seconds"),
                     "duration_seconds": round(self.duration_seconds, 3),
@@ -297,7 +298,6 @@ class QualityReport:
             unsupported=len(self.unsupported),
             clean_uri=self.quarantined.clean_uri if self.quarantined else None,
             clean_fingerprint=self.clean.fingerprint if self.clean else None,
-            quarantine_uri=self.quarantined.quarantined_uri if self.quarantined else None,
             quarantined_rows=self.quarantined.quarantined_rows if self.quarantined else None,
         )
         for shown in range(min(_SHOWN, len(lines)), -1, -1):
@@ -315,6 +315,7 @@ class QualityReport:
         :param report_uri: where the full report is, for the message.
         :raises DataQualityFailedError: when an expectation that counts did not hold.
         :raises ExpectationNotCheckedError: when all that counts held, but something could not be evaluated.
+        :raises MLBridgeError: when all that counts held, but the datamart could not be split: the cause.
         """
         if self.success:
             return
@@ -328,6 +329,9 @@ class QualityReport:
             more += f"\n  Nothing was put into quarantine: {self.quarantine_error}"
         where = f"\nFull report: {report_uri}" if report_uri else ""
         verdict = f"{self.snapshot.uri} ({self.rows} rows): {counts} (fail_on={self.fail_on!r})."
+        if self.quarantine_error is not None and not self.fatal and not self.not_checked:
+            # Whether a retry helps is for the cause to say.
+            raise self.quarantine_error
         raise (DataQualityFailedError if self.fatal else ExpectationNotCheckedError)(
             f"{verdict}{shown}{more}{where}"
         )

@@ -79,6 +79,7 @@ class DatamartSensor(BaseSensorOperator):
         with failing_fast():
             check_uri(self.datamart, argument="datamart", tables=True)
             modified_after = self._modified_after(context)
+            self._plain_partitions()
         if not self.deferrable:
             return super().execute(context)
         try:
@@ -109,14 +110,14 @@ class DatamartSensor(BaseSensorOperator):
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Two looks; the snapshot when both find the same complete datamart."""
-        arguments = (
-            self.datamart,
-            self._plain_partitions(),
-            self.aws_conn_id,
-            self._modified_after(context),
-            self.min_files,
-        )
         with failing_fast():
+            arguments = (
+                self.datamart,
+                self._plain_partitions(),
+                self.aws_conn_id,
+                self._modified_after(context),
+                self.min_files,
+            )
             found = look_with_connection(*arguments)
             if found.snapshot is not None:
                 time.sleep(self.settle_seconds)

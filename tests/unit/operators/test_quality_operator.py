@@ -273,3 +273,132 @@ def test_a_hash_key_without_a_password_is_refused(mart: str, context: Any, mocke
     with pytest.raises(AirflowFailException, match="hash_key_conn_id='keys': the connection has no password"):
         quality(mart, unique=["id"], hash_key_conn_id="keys").execute(context)
     connection.assert_called_once_with("keys")
+
+
+@pytest.mark.parametrize("argument", ["report_uri", "history_uri", "quarantine_uri"])
+@pytest.mark.parametrize("place", ["", "reports/", "s3://lake/" + "x" * 300])
+def test_a_place_that_is_none_is_refused_before_anything_is_read(
+    context: Any, argument: str, place: str
+) -> None:
+    with pytest.raises(AirflowFailException, match=argument):
+        quality("/no/such/mart/", unique=["id"], **{argument: place}).execute(context)
+
+
+def test_instances_over_partitions_have_quarantine_and_history_of_their_own(
+    write_parquet: WriteParquet, tmp_path: Path, context: Any
+) -> None:
+    for country in ("de", "fr"):
+        write_parquet(f"mart/country={country}/a.parquet", {"id": [1, None]})
+    present = {"type": "expect_column_values_to_not_be_null", "kwargs": {"column": "id"}, "severity": "info"}
+    found = []
+    for index, country in enumerate(("de", "fr", "de")):
+        context["ti"].map_index = index
+        task = quality(
+            f"{tmp_path}/mart/",
+            partitions={"country": country},
+            expectations=[present],
+            report_uri=f"{tmp_path}/report/",
+            quarantine_uri=f"{tmp_path}/bad/",
+            quarantine_severities=["info"],
+        )
+        found.append(QualitySummary.from_dict(task.execute(context)))
+    bases = [str(summary.clean_uri).split("/versions/")[0] for summary in found]
+    assert bases[0] == bases[2] != bases[1]
+    histories = sorted(len(list(path.iterdir())) for path in (tmp_path / "report").glob("*/history"))
+    assert histories == [1, 2]
+
+
+def test_the_output_of_a_sensor_has_the_history_of_its_datamart(mart: str, context: Any) -> None:
+    snapshot = quality(mart, unique=["id"]).execute(context)["snapshot"]
+    hashes = {quality(value)._short_hash() for value in (mart, mart.rstrip("/"), snapshot)}
+    assert len(hashes) == 1
+    assert quality({**snapshot, "pinned_at": "later"})._short_hash() in hashes
+
+
+def test_a_quarantine_that_the_store_refuses_fails_after_the_report(
+    mart: str, context: Any, tmp_path: Path, mocker: MockerFixture
+) -> None:
+    from airflow_provider_mlbridge.exceptions import StorageUnavailableError
+
+    mocker.patch(
+        "airflow_provider_mlbridge.quality.evaluation.write_quarantine",
+        side_effect=StorageUnavailableError("503 from the store"),
+    )
+    task = quality(mart, unique=["id"], quarantine_uri=f"{tmp_path}/bad/", report_uri=f"{tmp_path}/report/")
+    # A retry may help, so it is not an AirflowFailException.
+    with pytest.raises(StorageUnavailableError, match="503"):
+        task.execute(context)
+    report = json.loads((tmp_path / "report" / "quality_report.json").read_text())
+    assert report["meta"]["mlbridge"]["quarantine_error"] == "503 from the store"
+    assert context["ti"].xcoms["quality"]["success"] is False
+
+
+def test_a_history_that_cannot_be_written_costs_no_verdict(
+    mart: str, context: Any, tmp_path: Path, mocker: MockerFixture
+) -> None:
+    from airflow_provider_mlbridge.exceptions import StorageUnavailableError
+
+    mocker.patch(
+        "airflow_provider_mlbridge.quality.history.append", side_effect=StorageUnavailableError("503")
+    )
+    assert quality(mart, unique=["id"], report_uri=f"{tmp_path}/report/").execute(context)["success"]
+
+
+@pytest.mark.parametrize(("as_snapshot", "retried"), [(False, True), (True, False)])
+def test_a_datamart_replaced_while_it_is_read_is_pinned_anew_by_a_retry(
+    mart: str, context: Any, mocker: MockerFixture, *, as_snapshot: bool, retried: bool
+) -> None:
+    from airflow_provider_mlbridge.exceptions import SnapshotChangedError
+
+    datamart: Any = mart
+    if as_snapshot:
+        datamart = quality(mart, unique=["id"]).execute(context)["snapshot"]
+    mocker.patch(
+        "airflow_provider_mlbridge.quality.validation.read_table",
+        side_effect=SnapshotChangedError("replaced"),
+    )
+    with pytest.raises(SnapshotChangedError if retried else AirflowFailException, match="replaced"):
+        quality(datamart, unique=["id"]).execute(context)
+
+
+def test_a_killed_task_leaves_nothing_of_the_datamart_behind(
+    mart: str, context: Any, tmp_path: Path, mocker: MockerFixture
+) -> None:
+    from airflow.sdk.exceptions import AirflowTaskTerminated
+
+    scratch = tmp_path / "scratch"
+    task = quality(mart, unique=["id"], scratch_dir=str(scratch), quarantine_uri=f"{tmp_path}/bad/")
+
+    def kill(*_: Any, **__: Any) -> None:
+        assert list(scratch.iterdir()) != []
+        task.on_kill()
+
+    # Airflow's signal handler runs in the middle of execute.
+    mocker.patch("airflow_provider_mlbridge.quality.evaluation.write_quarantine", side_effect=kill)
+    with pytest.raises(AirflowTaskTerminated):
+        task.execute(context)
+    assert list(scratch.iterdir()) == []
+    # After a time-out Airflow calls it when execute has ended.
+    task.on_kill()
+
+
+def test_the_result_fits_into_xcom_with_the_longest_places(
+    write_parquet: WriteParquet, tmp_path: Path, context: Any
+) -> None:
+    from airflow_provider_mlbridge.results import XCOM_LIMIT_BYTES
+
+    columns = {f"a column of the datamart with a long name {number}": [None] for number in range(30)}
+    folder = tmp_path / ("d" * 100) / ("e" * 100)
+    name = str(folder.relative_to(tmp_path))
+    path = write_parquet(f"{name}/mart/a.parquet", columns)
+    long = str(folder / ("f" * (240 - len(str(folder)))))
+    expectations = [
+        {"type": "expect_column_values_to_not_be_null", "kwargs": {"column": column}, "severity": "warning"}
+        for column in columns
+    ]
+    task = quality(
+        f"{path.parent}/", expectations=expectations, report_uri=f"{long}/r/", quarantine_uri=f"{long}/q/"
+    )
+    document = task.execute(context)
+    assert len(json.dumps(document)) < XCOM_LIMIT_BYTES
+    assert QualitySummary.from_dict(document).failed == 30
