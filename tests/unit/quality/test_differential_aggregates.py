@@ -68,8 +68,10 @@ def suites(draw: st.DrawFn) -> list[tuple[str, dict[str, Any]]]:
     quantiles = draw(st.lists(st.sampled_from([0, 0.1, 0.25, 0.37, 0.5, 0.9, 1]), min_size=1, max_size=3))
     edges = st.one_of(st.none(), st.sampled_from([-3, -1, 0, 0.5, 1, 3, 2.5]))
     ranges = [
-        list(pair) if None in pair else sorted(pair)
-        for pair in draw(st.lists(st.tuples(edges, edges), min_size=len(quantiles), max_size=len(quantiles)))
+        [low, high] if low is None or high is None else sorted((low, high))
+        for low, high in draw(
+            st.lists(st.tuples(edges, edges), min_size=len(quantiles), max_size=len(quantiles))
+        )
     ]
     # Thresholds that no score comes near: rounding in the last place decides what lies exactly on one.
     threshold = st.sampled_from([-0.517, 0.313, 0.771, 1.093, 1.613])
@@ -181,6 +183,7 @@ def test_same_verdicts_and_values_as_great_expectations(
         elif "most_common" in type_:
             assert_same_list(ours.observed_value, observed, where, ordered=True)
         elif "quantile" in type_:
+            assert observed is not None
             for mine, other in zip(ours.observed_value["values"], observed["values"], strict=True):
                 assert same(mine, None if math.isnan(other) else other), where
             flags = ours.result["details"]["success_details"]

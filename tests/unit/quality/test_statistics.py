@@ -258,13 +258,14 @@ def test_a_suite_of_5000_expectations(write_parquet: Writer) -> None:
     suite = [
         {
             "type": "expect_column_values_to_be_in_set",
-            "kwargs": {"column": f"c{number % 10}", "value_set": [1, 2, 3 if number != 4711 else 4]},
+            # No two alike, so that each has measures of its own.
+            "kwargs": {
+                "column": f"c{number % 10}",
+                "value_set": [1, 2, 3 if number != 4711 else 4, 1000 + number],
+            },
         }
         for number in range(5000)
     ]
-    for number, expectation in enumerate(suite):
-        # No two alike, so that each has measures of its own.
-        expectation["kwargs"]["value_set"].append(1000 + number)
     report = validate(str(path), suite)
     assert len(report.results) == 5000
     assert [number for number, result in enumerate(report.results) if not result.success] == [4711]
