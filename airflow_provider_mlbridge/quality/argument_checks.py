@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import Any, TypeGuard, cast
 
 from airflow_provider_mlbridge.exceptions import InvalidExpectationError
+from airflow_provider_mlbridge.quality.arguments import shown
 from airflow_provider_mlbridge.quality.catalog import (
     ANOMALIES,
     ANOMALY_DEFAULTS,
@@ -36,7 +37,7 @@ def check_values(known: ExpectationType, kwargs: Mapping[str, Any]) -> None:
         _ignore_row_if(known, kwargs["ignore_row_if"])
     if known.domain == "multicolumn" and len(set(kwargs["column_list"])) < 2:
         raise InvalidExpectationError(
-            f"column_list must name at least two columns, got {kwargs['column_list']!r}"
+            f"column_list must name at least two columns, got {shown(kwargs['column_list'])}"
         )
     if known.name in ANOMALIES:
         _check_window(kwargs)
@@ -48,7 +49,7 @@ def check_values(known: ExpectationType, kwargs: Mapping[str, Any]) -> None:
     low, high = (parse_bound(kwargs.get(name), name) for name in ("min_value", "max_value"))
     for name, bound in (("min_value", low), ("max_value", high)):
         if whole and bound is not None and (not isinstance(bound, int | float) or bound % 1 != 0):
-            raise InvalidExpectationError(f"{name} must be a whole number, got {kwargs[name]!r}")
+            raise InvalidExpectationError(f"{name} must be a whole number, got {shown(kwargs[name])}")
     if isinstance(low, date) != isinstance(high, date):
         # '20240131' is a number or a date; beside a date it is one.
         low, high = (
@@ -58,7 +59,7 @@ def check_values(known: ExpectationType, kwargs: Mapping[str, Any]) -> None:
         raise InvalidExpectationError("min_value and max_value cannot both be missing")
     if _greater(low, high):
         raise InvalidExpectationError(
-            f"min_value {kwargs['min_value']!r} is greater than max_value {kwargs['max_value']!r}"
+            f"min_value {shown(kwargs['min_value'])} is greater than max_value {shown(kwargs['max_value'])}"
         )
 
 
@@ -67,7 +68,9 @@ def _greater(low: Bound | None, high: Bound | None) -> bool:
         return False
     numbers = isinstance(low, int | float), isinstance(high, int | float)
     if numbers[0] != numbers[1]:
-        raise InvalidExpectationError(f"min_value {low!r} and max_value {high!r} cannot be compared")
+        raise InvalidExpectationError(
+            f"min_value {shown(low)} and max_value {shown(high)} cannot be compared"
+        )
     if numbers[0]:
         return cast(float, low) > cast(float, high)
     return in_utc(cast(Any, low)) > in_utc(cast(Any, high))
@@ -75,12 +78,12 @@ def _greater(low: Bound | None, high: Bound | None) -> bool:
 
 def _column(value: object, name: str) -> None:
     if not isinstance(value, str) or not value:
-        raise InvalidExpectationError(f"{name} must be the name of a column, got {value!r}")
+        raise InvalidExpectationError(f"{name} must be the name of a column, got {shown(value)}")
 
 
 def _columns(value: object, name: str) -> None:
     if isinstance(value, str) or not isinstance(value, Collection):
-        raise InvalidExpectationError(f"{name} must be a list of column names, got {value!r}")
+        raise InvalidExpectationError(f"{name} must be a list of column names, got {shown(value)}")
     for item in value:
         _column(item, f"{name}: each item")
 
@@ -93,49 +96,52 @@ def _ignore_row_if(known: ExpectationType, value: object) -> None:
     )
     if value not in valid:
         raise InvalidExpectationError(
-            f"ignore_row_if must be one of {', '.join(map(repr, valid))}, got {value!r}"
+            f"ignore_row_if must be one of {', '.join(map(repr, valid))}, got {shown(value)}"
         )
 
 
 def _mostly(value: object, name: str) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-        raise InvalidExpectationError(f"{name} must be a number from 0 to 1, got {value!r}")
+        raise InvalidExpectationError(f"{name} must be a number from 0 to 1, got {shown(value)}")
 
 
 def _flag(value: object, name: str) -> None:
     if not isinstance(value, bool):
-        raise InvalidExpectationError(f"{name} must be true or false, got {value!r}")
+        raise InvalidExpectationError(f"{name} must be true or false, got {shown(value)}")
 
 
 def _whole(value: object, name: str) -> None:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise InvalidExpectationError(f"{name} must be a whole number, got {value!r}")
+        raise InvalidExpectationError(f"{name} must be a whole number, got {shown(value)}")
 
 
 def _value_set(value: object, name: str) -> None:
     if isinstance(value, str | bytes | Mapping) or not isinstance(value, Collection):
-        raise InvalidExpectationError(f"{name} must be a list of values, got {value!r}")
+        raise InvalidExpectationError(f"{name} must be a list of values, got {shown(value)}")
 
 
 def _regex(value: object, name: str) -> None:
     if not isinstance(value, str):
-        raise InvalidExpectationError(f"{name} must be a regular expression, got {value!r}")
+        raise InvalidExpectationError(f"{name} must be a regular expression, got {shown(value)}")
     try:
         re.compile(value)
-    except re.error as error:
-        raise InvalidExpectationError(f"{name} {value!r} is not a regular expression: {error}") from None
+    except (re.error, RecursionError, OverflowError) as error:
+        reason = "it is nested too deeply" if isinstance(error, RecursionError) else error
+        raise InvalidExpectationError(
+            f"{name} {shown(value)} is not a regular expression: {reason}"
+        ) from None
 
 
 def _texts(value: object, name: str) -> None:
     if isinstance(value, str) or not isinstance(value, Collection) or not value:
-        raise InvalidExpectationError(f"{name} must be a list of at least one text, got {value!r}")
+        raise InvalidExpectationError(f"{name} must be a list of at least one text, got {shown(value)}")
     for item in value:
         _text(item, f"{name}: each item")
 
 
 def _text(value: object, name: str) -> None:
     if not isinstance(value, str):
-        raise InvalidExpectationError(f"{name} must be text, got {value!r}")
+        raise InvalidExpectationError(f"{name} must be text, got {shown(value)}")
 
 
 def _regexes(value: object, name: str) -> None:
@@ -146,12 +152,12 @@ def _regexes(value: object, name: str) -> None:
 
 def _match_on(value: object, name: str) -> None:
     if value not in ("any", "all"):
-        raise InvalidExpectationError(f"{name} must be 'any' or 'all', got {value!r}")
+        raise InvalidExpectationError(f"{name} must be 'any' or 'all', got {shown(value)}")
 
 
 def _escape(value: object, name: str) -> None:
     if not isinstance(value, str) or len(value) != 1:
-        raise InvalidExpectationError(f"{name} must be a single character, got {value!r}")
+        raise InvalidExpectationError(f"{name} must be a single character, got {shown(value)}")
 
 
 def _escaped(kwargs: Mapping[str, Any]) -> None:
@@ -160,8 +166,8 @@ def _escaped(kwargs: Mapping[str, Any]) -> None:
     for pattern in kwargs.get("like_pattern_list") or [kwargs.get("like_pattern") or ""]:
         if pattern.replace(escape * 2, "").endswith(escape):
             raise InvalidExpectationError(
-                f"the pattern {pattern!r} ends with its escape character {escape!r}, which must stand in "
-                f"front of another"
+                f"the pattern {shown(pattern)} ends with its escape character {escape!r}, which must "
+                f"stand in front of another"
             )
 
 
@@ -169,12 +175,12 @@ def _pairs(value: object, name: str) -> None:
     _value_set(value, name)
     for item in cast(Collection[object], value):
         if isinstance(item, str) or not isinstance(item, Sequence) or len(item) != 2:
-            raise InvalidExpectationError(f"{name}: each item must be a pair of values, got {item!r}")
+            raise InvalidExpectationError(f"{name}: each item must be a pair of values, got {shown(item)}")
 
 
 def _number(value: object, name: str) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal) or value != value:
-        raise InvalidExpectationError(f"{name} must be a number, got {value!r}")
+        raise InvalidExpectationError(f"{name} must be a number, got {shown(value)}")
 
 
 def _row_condition(value: object, name: str) -> None:
@@ -182,14 +188,16 @@ def _row_condition(value: object, name: str) -> None:
         return
     if not isinstance(value, str) or not value.strip():
         raise InvalidExpectationError(
-            f"{name} must be a condition as text, or a condition of Great Expectations, got {value!r}"
+            f"{name} must be a condition as text, or a condition of Great Expectations, got {shown(value)}"
         )
 
 
 def _condition_parser(value: object, name: str) -> None:
     valid = ("great_expectations", "great_expectations__experimental__", "pandas", "spark")
     if value not in valid:
-        raise InvalidExpectationError(f"{name} must be one of {', '.join(map(repr, valid))}, got {value!r}")
+        raise InvalidExpectationError(
+            f"{name} must be one of {', '.join(map(repr, valid))}, got {shown(value)}"
+        )
 
 
 def _type(value: object, _: str) -> None:
@@ -198,14 +206,14 @@ def _type(value: object, _: str) -> None:
 
 def _type_list(value: object, name: str) -> None:
     if isinstance(value, str) or not isinstance(value, Collection):
-        raise InvalidExpectationError(f"{name} must be a list of type names, got {value!r}")
+        raise InvalidExpectationError(f"{name} must be a list of type names, got {shown(value)}")
     for item in value:
         parse_type(item)
 
 
 def _seconds(value: object, name: str) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
-        raise InvalidExpectationError(f"{name} must be a positive number of seconds, got {value!r}")
+        raise InvalidExpectationError(f"{name} must be a positive number of seconds, got {shown(value)}")
 
 
 def _check_window(kwargs: Mapping[str, Any]) -> None:
@@ -220,25 +228,25 @@ def _check_window(kwargs: Mapping[str, Any]) -> None:
 def _runs(value: object, name: str) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or not 3 <= value <= MAX_WINDOW:
         raise InvalidExpectationError(
-            f"{name} must be a number of runs from 3 to {MAX_WINDOW}, got {value!r}"
+            f"{name} must be a number of runs from 3 to {MAX_WINDOW}, got {shown(value)}"
         )
 
 
 def _positive(value: object, name: str) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
-        raise InvalidExpectationError(f"{name} must be a positive number, got {value!r}")
+        raise InvalidExpectationError(f"{name} must be a positive number, got {shown(value)}")
 
 
 def _change(value: object, name: str) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
-        raise InvalidExpectationError(f"{name} must be a number from 0, got {value!r}")
+        raise InvalidExpectationError(f"{name} must be a number from 0, got {shown(value)}")
 
 
 def _one_of(*valid: str) -> Callable[[Any, str], None]:
     def check(value: object, name: str) -> None:
         if value not in valid:
             raise InvalidExpectationError(
-                f"{name} must be one of {', '.join(map(repr, valid))}, got {value!r}"
+                f"{name} must be one of {', '.join(map(repr, valid))}, got {shown(value)}"
             )
 
     return check
@@ -247,16 +255,16 @@ def _one_of(*valid: str) -> Callable[[Any, str], None]:
 def _quantile_ranges(value: object, name: str) -> None:
     if not isinstance(value, Mapping) or not {"quantiles", "value_ranges"} <= value.keys():
         raise InvalidExpectationError(
-            f"{name} must have the keys 'quantiles' and 'value_ranges', got {value!r}"
+            f"{name} must have the keys 'quantiles' and 'value_ranges', got {shown(value)}"
         )
     quantiles, ranges = value["quantiles"], value["value_ranges"]
     for key, listed in (("quantiles", quantiles), ("value_ranges", ranges)):
         if not isinstance(listed, list | tuple):
-            raise InvalidExpectationError(f"{name}: {key} must be a list, got {listed!r}")
+            raise InvalidExpectationError(f"{name}: {key} must be a list, got {shown(listed)}")
     for quantile in quantiles:
         if not _is_number(quantile) or not 0 <= quantile <= 1:
             raise InvalidExpectationError(
-                f"{name}: a quantile must be a number from 0 to 1, got {quantile!r}"
+                f"{name}: a quantile must be a number from 0 to 1, got {shown(quantile)}"
             )
     if len(quantiles) != len(ranges):
         raise InvalidExpectationError(
@@ -270,22 +278,22 @@ def _quantile_ranges(value: object, name: str) -> None:
         ):
             raise InvalidExpectationError(
                 f"{name}: each of value_ranges must be two numbers, None where there is no bound, "
-                f"got {bounds!r}"
+                f"got {shown(bounds)}"
             )
         if None not in bounds and bounds[0] > bounds[1]:
-            raise InvalidExpectationError(f"{name}: {bounds[0]!r} is greater than {bounds[1]!r}")
+            raise InvalidExpectationError(f"{name}: {shown(bounds[0])} is greater than {shown(bounds[1])}")
 
 
 def _relative_error(value: object, name: str) -> None:
     if value is not False and value not in INTERPOLATIONS:
         raise InvalidExpectationError(
-            f"{name} must be false or one of {', '.join(map(repr, INTERPOLATIONS))}, got {value!r}"
+            f"{name} must be false or one of {', '.join(map(repr, INTERPOLATIONS))}, got {shown(value)}"
         )
 
 
 def _multiplier(value: object, name: str) -> None:
     if not _is_number(value) or value < 0:
-        raise InvalidExpectationError(f"{name} must be a number from 0, got {value!r}")
+        raise InvalidExpectationError(f"{name} must be a number from 0, got {shown(value)}")
 
 
 def _is_number(value: object) -> TypeGuard[float]:

@@ -6,10 +6,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast, get_args
+from uuid import UUID
 
 from airflow_provider_mlbridge.exceptions import InvalidExpectationError
 from airflow_provider_mlbridge.quality.argument_checks import check_values
-from airflow_provider_mlbridge.quality.arguments import plain
+from airflow_provider_mlbridge.quality.arguments import check_nesting, plain, shown
 from airflow_provider_mlbridge.quality.catalog import (
     COMPILED,
     EXPECTATION_TYPES,
@@ -19,7 +20,16 @@ from airflow_provider_mlbridge.quality.catalog import (
 
 Severity = Literal["critical", "warning", "info"]
 
+_EXTRA: dict[str, tuple[tuple[type, ...], str]] = {
+    "meta": ((Mapping,), "a mapping"),
+    "notes": ((str, list, tuple), "text, or a list of texts"),
+    "description": ((str,), "text"),
+    "id": ((str, int, UUID), "text"),
+}
+
 _FIELDS = frozenset({"type", "kwargs", "severity", "meta", "notes", "description", "id", "rendered_content"})
+_LONGEST = 500
+"""Letters of what another part says about an argument, and of a type's name."""
 _LIST = (
     "The list is in airflow_provider_mlbridge.quality.catalog.EXPECTATION_TYPES and at "
     "https://greatexpectations.io/expectations/."
@@ -67,22 +77,23 @@ def parse_expectation(item: object, where: str) -> Expectation:
     :param item: ``{"type": ..., "kwargs": {...}, "severity": ..., "meta": ...}``, or an object of Great
         Expectations that describes itself this way.
     :param where: where it stands, for messages.
-    :raises InvalidExpectationError: for an unknown type or argument, or a value that makes no sense.
+    :raises InvalidExpectationError: for an unknown type or argument, or a value that makes no sense, also in
+        what is only kept for the report.
     """
     document = _document(item, where)
     unknown = sorted(document.keys() - _FIELDS)
     if unknown:
         raise InvalidExpectationError(
-            f"{where} has the unknown key {unknown[0]!r}; an expectation has 'type', 'kwargs' and, when "
+            f"{where} has the unknown key {shown(unknown[0])}; an expectation has 'type', 'kwargs' and, when "
             f"wanted, 'severity', 'meta', 'notes', 'description', 'id'"
         )
     type_ = document.get("type")
     if not isinstance(type_, str) or not type_:
-        raise InvalidExpectationError(f"{where} has no 'type'; it holds {sorted(map(str, document))}")
-    where = f"{where} ({type_})"
+        raise InvalidExpectationError(f"{where} has no 'type'; it holds {shown(sorted(map(str, document)))}")
+    where = f"{where} ({type_[:_LONGEST]})"
     kwargs = document.get("kwargs") or {}
     if not isinstance(kwargs, Mapping):
-        raise InvalidExpectationError(f"{where}: 'kwargs' must be a mapping, got {kwargs!r}")
+        raise InvalidExpectationError(f"{where}: 'kwargs' must be a mapping, got {shown(kwargs)}")
     kwargs = {
         str(key): plain(value, f"{where}: {key}")
         for key, value in kwargs.items()
@@ -91,12 +102,21 @@ def parse_expectation(item: object, where: str) -> Expectation:
     severity = document.get("severity") or "critical"
     severity = getattr(severity, "value", severity)
     if severity not in get_args(Severity):
-        raise InvalidExpectationError(
-            f"{where}: severity must be one of {', '.join(map(repr, get_args(Severity)))}, got {severity!r}"
-        )
+        valid = ", ".join(map(repr, get_args(Severity)))
+        raise InvalidExpectationError(f"{where}: severity must be one of {valid}, got {shown(severity)}")
     _check_kwargs(type_, kwargs, where)
-    extra = {key: document[key] for key in ("meta", "notes", "description", "id") if document.get(key)}
-    return Expectation(type_, kwargs, cast(Severity, severity), extra)
+    return Expectation(type_, kwargs, cast(Severity, severity), _extra(document, where))
+
+
+def _extra(document: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """What is kept for the report, which must be able to write it."""
+    extra = {key: document[key] for key in _EXTRA if document.get(key)}
+    for key, value in extra.items():
+        types, kind = _EXTRA[key]
+        if not isinstance(value, types):
+            raise InvalidExpectationError(f"{where}: {key!r} must be {kind}, got {shown(value)}")
+        check_nesting(value, f"{where}: {key!r}")
+    return extra
 
 
 def _document(item: object, where: str) -> Mapping[str, Any]:
@@ -121,12 +141,13 @@ def _check_kwargs(type_: str, kwargs: Mapping[str, Any], where: str) -> None:
         if _is_registered(type_):
             return
         raise InvalidExpectationError(
-            f"{where}: there is no expectation type {type_!r}.{close_names(type_, EXPECTATION_TYPES)} {_LIST}"
+            f"{where}: there is no expectation type {shown(type_)}."
+            f"{close_names(type_, EXPECTATION_TYPES)} {_LIST}"
         )
     unknown = sorted(kwargs.keys() - known.kwargs)
     if unknown:
         raise InvalidExpectationError(
-            f"{where}: unknown argument {unknown[0]!r}.{close_names(unknown[0], known.kwargs)} "
+            f"{where}: unknown argument {shown(unknown[0])}.{close_names(unknown[0], known.kwargs)} "
             f"It takes {', '.join(sorted(known.kwargs)) or 'no arguments'}."
         )
     missing = sorted(name for name in known.required if kwargs.get(name) is None)
@@ -135,14 +156,14 @@ def _check_kwargs(type_: str, kwargs: Mapping[str, Any], where: str) -> None:
     for name, value in kwargs.items():
         if isinstance(value, Mapping) and "$PARAMETER" in value:
             raise InvalidExpectationError(
-                f"{where}: {name} is the suite parameter {value['$PARAMETER']!r}, which has no value here. "
-                f"Put the value in, for example with a template of the DAG."
+                f"{where}: {name} is the suite parameter {shown(value['$PARAMETER'])}, which has no value "
+                f"here. Put the value in, for example with a template of the DAG."
             )
     if type_ in COMPILED:
         try:
             check_values(known, kwargs)
         except (InvalidExpectationError, ArithmeticError) as error:
-            raise InvalidExpectationError(f"{where}: {error}") from None
+            raise InvalidExpectationError(f"{where}: {str(error)[:_LONGEST]}") from None
 
 
 def _is_registered(type_: str) -> bool:

@@ -12,9 +12,8 @@ import hashlib
 import hmac
 import json
 import math
-import re
 import secrets
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from types import MappingProxyType
@@ -31,12 +30,6 @@ _LISTS_VALUES = (
     "expect_column_kl_divergence_",
 )
 """Types whose observed value is a list of the column's own values, which are masked also when numbers."""
-
-_DTYPE = re.compile(
-    r"str|object|bool|date|time|NoneType|(u?int|float|datetime|timedelta)\d*(\[\w+(, ?UTC)?\])?"
-)
-"""Names of pandas' types, which its messages quote."""
-_QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"|`[^`]*`")
 
 
 Policy = Literal["drop", "hash", "mask", "plain"]
@@ -231,23 +224,3 @@ def _mask_leaves(value: Any, *, everything: bool) -> Any:
     if isinstance(value, list | tuple):
         return [_mask_leaves(item, everything=everything) for item in value]
     return MASK if everything and value is not None and not isinstance(value, bool) else value
-
-
-def mask_message(message: str, values: Iterable[str], keep: Collection[str]) -> str:
-    """
-    The first line of another program's error message, without values of rows.
-
-    :param values: text that stands in the rows.
-    :param keep: quoted words that may stay, such as names of columns.
-    """
-    line = message.strip().splitlines()[0] if message.strip() else "no message"
-
-    def shown(match: re.Match[str]) -> str:
-        word = match.group()[1:-1]
-        return match.group() if word in keep or _DTYPE.fullmatch(word) else f"'{MASK}'"
-
-    line = _QUOTED.sub(shown, line)
-    for value in values:
-        if len(value) > 2 and value in line and value not in keep:
-            line = line.replace(value, MASK)
-    return line[:500]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_mlbridge.exceptions import ConfigurationError, InvalidParquetError
 from airflow_provider_mlbridge.quality.compiled import sql
-from airflow_provider_mlbridge.quality.masking import mask_message
+from airflow_provider_mlbridge.quality.foreign_errors import first_line, without_values
 from airflow_provider_mlbridge.quality.table import Table
 
 if TYPE_CHECKING:
@@ -127,7 +127,8 @@ def _source(connection: duckdb.DuckDBPyConnection, table: Table, paths: Sequence
         names = [row[0] for row in connection.execute(f"DESCRIBE SELECT * FROM {files}").fetchall()]  # noqa: S608
     except duckdb.Error as error:
         raise InvalidParquetError(
-            f"DuckDB cannot read the files of {table.snapshot.uri}: {mask_message(str(error), (), ())}"
+            # Only the footers were read so far, so that it holds nothing of the rows.
+            f"DuckDB cannot read the files of {table.snapshot.uri}: {first_line(str(error))}"
         ) from None
     if len(names) != len(inside):
         raise InvalidParquetError(
@@ -182,10 +183,14 @@ class Session:
         return rows
 
     def explain(self, error: Exception) -> str:
-        """The error in a sentence, without values of rows."""
+        """
+        The error in a sentence, without values of rows.
+
+        Whatever the policy: the columns that a query reads are not known here.
+        """
         import duckdb
 
-        message = mask_message(str(error), (), self.table.by_name)
+        message = without_values(type(error).__name__, str(error))
         if isinstance(error, duckdb.OutOfMemoryException):
             return f"DuckDB ran out of memory; raise memory_limit or scratch_limit_bytes ({message})"
         # What is wrong with a query or a value has a class of its own; what is wrong with a page has not.

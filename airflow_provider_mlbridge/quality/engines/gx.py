@@ -8,18 +8,23 @@ ephemeral context: no project folder, no files, no analytics, no progress bars.
 
 from __future__ import annotations
 
+import logging
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_mlbridge.exceptions import InvalidExpectationError
-from airflow_provider_mlbridge.quality.engines.gx_results import FrameReader
+from airflow_provider_mlbridge.quality.arguments import shown
+from airflow_provider_mlbridge.quality.engines.gx_results import FrameReader, texts_in, told_of
 from airflow_provider_mlbridge.quality.expectation import Expectation
-from airflow_provider_mlbridge.quality.masking import MaskingPolicy, mask_message
+from airflow_provider_mlbridge.quality.foreign_errors import first_class
+from airflow_provider_mlbridge.quality.masking import MaskingPolicy
 from airflow_provider_mlbridge.quality.outcome import Outcome, not_checked
 from airflow_provider_mlbridge.quality.result_formats import ResultFormat
 from airflow_provider_mlbridge.quality.table import Column, Table
+from airflow_provider_mlbridge.storage.schemas import stored_type
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -28,6 +33,8 @@ _OBJECT_BYTES = 120
 """Memory of one value that pandas holds as a Python object, such as a date or a decimal."""
 _COPIES = 3
 """How many times Great Expectations may hold a column while it judges: the frame, a filtered copy, a mask."""
+_LONGEST = 500
+"""Letters of a message of Great Expectations about arguments, which it repeats whole."""
 DATABASE_ONLY = {
     "expect_query_results_to_match_comparison": (
         "it compares the answers of two databases; check the datamart with expectations about its columns, "
@@ -46,12 +53,29 @@ DATABASE_ONLY = {
 
 
 def import_gx() -> Any:
-    """Great Expectations, without the warnings about itself that its import gives."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
+    """Great Expectations, without what its import warns of and logs about itself."""
+    with _quiet():
         import great_expectations
 
     return great_expectations
+
+
+@contextmanager
+def _quiet(level: int = logging.WARNING) -> Iterator[None]:
+    """
+    Great Expectations without its warnings and log lines below a level; afterwards all is as it was.
+
+    At INFO it logs hundreds of lines about its own functions, which would fill the log of a task.
+    """
+    logger = logging.getLogger("great_expectations")
+    before = logger.level
+    logger.setLevel(max(before, level))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(before)
 
 
 def build(expectations: Mapping[int, Expectation]) -> dict[int, Any]:
@@ -63,22 +87,23 @@ def build(expectations: Mapping[int, Expectation]) -> dict[int, Any]:
     if not expectations:
         return {}
     import_gx()
-    from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
+    with _quiet():
+        from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
 
     built = {}
     for key, expectation in expectations.items():
         try:
-            with warnings.catch_warnings():
-                # Conditions as text, which suites in use still have.
-                warnings.simplefilter("ignore", DeprecationWarning)
+            # Conditions as text, which suites in use still have, are deprecated.
+            with _quiet():
                 built[key] = ExpectationConfiguration(
                     type=expectation.type, kwargs=dict(expectation.kwargs), severity=expectation.severity
                 ).to_domain_obj()
         # Its validation raises errors of a library of its own, and plain ones.
         except Exception as error:
+            told = " ".join(str(error).split())
             raise InvalidExpectationError(
-                f"Great Expectations refuses {expectation.type} with {dict(expectation.kwargs)!r}: "
-                f"{' '.join(str(error).split())}"
+                f"Great Expectations refuses {expectation.type} with {shown(dict(expectation.kwargs))}: "
+                f"{told[:_LONGEST]}"
             ) from error
     return built
 
@@ -135,7 +160,7 @@ def run(
             frame = _frame(columns, paths)
         # A corrupt page, or values that pandas cannot hold: these are not checked; the others go on.
         except Exception as error:  # noqa: BLE001
-            message = mask_message(f"{type(error).__name__}: {error}", (), table.by_name)
+            message = told_of(type(error).__name__, str(error), names, table, policy)
             reason = f"the columns could not be read for Great Expectations: {message}"
             outcomes |= dict.fromkeys(keys, not_checked("gx", reason))
             continue
@@ -151,20 +176,9 @@ def _needed(expectation: Expectation, table: Table, result_format: ResultFormat)
         return tuple(table.names)
     names.update(result_format.unexpected_index_column_names)
     # A condition names columns in one of several notations; a column too many does no harm.
-    texts = list(_texts(expectation.kwargs.get("row_condition")))
+    texts = list(texts_in(expectation.kwargs.get("row_condition")))
     names.update(name for name in table.names if any(name in text for text in texts))
     return tuple(name for name in table.names if name in names)
-
-
-def _texts(condition: Any) -> Iterable[str]:
-    """All text in a condition on rows."""
-    if hasattr(condition, "dict"):
-        condition = condition.dict()
-    if isinstance(condition, str):
-        yield condition
-    elif isinstance(condition, Mapping | list | tuple):
-        for item in condition.values() if isinstance(condition, Mapping) else condition:
-            yield from _texts(item)
 
 
 def _estimate(columns: Iterable[Column], rows: int) -> int:
@@ -181,7 +195,12 @@ def _estimate(columns: Iterable[Column], rows: int) -> int:
 
 
 def _frame(columns: Sequence[Column], paths: Sequence[Path]) -> Any:
-    """The columns as a pandas frame."""
+    """
+    The columns as a pandas frame, whose index is the number of the row.
+
+    What pandas notes in a file about the frame that it was is not heeded: with its index and its labels,
+    columns would be missing or called otherwise, and rows would be known by other numbers than their own.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -191,14 +210,16 @@ def _frame(columns: Sequence[Column], paths: Sequence[Path]) -> Any:
     for position, path in enumerate(paths):
         with pq.ParquetFile(path) as parquet:
             # With no column asked for, the rows are still counted.
-            part = parquet.read(columns=names).select(names)
+            part = parquet.read(columns=names, use_pandas_metadata=False).select(names)
             rows = parquet.metadata.num_rows
         for column in columns:
             if column.partition:
                 value = pa.scalar(column.partition.values[position], types[column.type_name])
                 part = part.append_column(column.name, pa.repeat(value, rows))
-        parts.append(part)
-    return pa.concat_tables(parts).select([column.name for column in columns]).to_pandas()
+        # Files may lay the same values out in their own ways, such as dictionaries.
+        schema = pa.schema([(field.name, stored_type(field.type)) for field in part.schema])
+        parts.append(part.replace_schema_metadata(None).cast(schema))
+    return pa.concat_tables(parts).select([column.name for column in columns]).to_pandas(ignore_metadata=True)
 
 
 def _judge(
@@ -216,30 +237,33 @@ def _judge(
         analytics_enabled=False,
         progress_bars=ProgressBarsConfig(globally=False, metric_calculations=False),
     )
-    context = gx.get_context(mode="ephemeral", project_config=config)
-    asset = context.data_sources.add_pandas("mlbridge").add_dataframe_asset("datamart")
-    batch = asset.add_batch_definition_whole_dataframe("all").get_batch({"dataframe": reader.frame})
+    with _quiet():
+        context = gx.get_context(mode="ephemeral", project_config=config)
+        asset = context.data_sources.add_pandas("mlbridge").add_dataframe_asset("datamart")
+        batch = asset.add_batch_definition_whole_dataframe("all").get_batch({"dataframe": reader.frame})
     outcomes: dict[int, Outcome] = {}
     for key, expectation in expectations.items():
         try:
-            validation = batch.validate(built[key], result_format=reader.asked)
-        # Whatever it raises, this one expectation is not checked; the others go on.
+            # What it logs and warns of while it judges may quote values; its errors are in its answers.
+            with _quiet(logging.CRITICAL + 1):
+                validation = batch.validate(built[key], result_format=reader.asked)
+            raised = _exception(validation.exception_info)
+            if raised is not None:
+                outcomes[key] = not_checked("gx", reader.message(expectation, *raised))
+            else:
+                outcomes[key] = reader.outcome(expectation, bool(validation.success), validation.result)
+        # Whatever it raises, or answers that cannot be read: this one is not checked; the others go on.
         except Exception as error:  # noqa: BLE001
-            reason = reader.message(expectation, f"{type(error).__name__}: {error}")
+            reason = reader.message(expectation, type(error).__name__, str(error))
             outcomes[key] = not_checked("gx", reason)
-            continue
-        raised = _exception(validation.exception_info)
-        if raised is not None:
-            outcomes[key] = not_checked("gx", reader.message(expectation, raised))
-        else:
-            outcomes[key] = reader.outcome(expectation, bool(validation.success), validation.result)
     return outcomes
 
 
-def _exception(info: Mapping[str, Any]) -> str | None:
-    """The message, from one of the two shapes in which Great Expectations reports exceptions."""
+def _exception(info: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Class and message, from one of the two shapes in which Great Expectations reports exceptions."""
     entries = [item for item in info.values() if isinstance(item, Mapping)] or [info]
     for entry in entries:
         if entry.get("raised_exception"):
-            return str(entry.get("exception_message") or "an exception without a message")
+            class_name = first_class(str(entry.get("exception_traceback") or ""), "MetricResolutionError")
+            return class_name, str(entry.get("exception_message") or "an exception without a message")
     return None

@@ -3,15 +3,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_mlbridge.quality.expectation import Expectation
+from airflow_provider_mlbridge.quality.foreign_errors import first_line, is_harmless, without_values
 from airflow_provider_mlbridge.quality.masking import (
     DROPPED,
     MaskingPolicy,
     mask,
-    mask_message,
     mask_observed,
 )
 from airflow_provider_mlbridge.quality.outcome import Outcome
@@ -32,6 +32,41 @@ _KEPT = (
     "element_count", "unexpected_count", "unexpected_percent", "missing_count", "missing_percent",
     "unexpected_percent_total", "unexpected_percent_nonmissing", "observed_value", "details",
 )  # fmt: skip
+
+
+def texts_in(value: Any) -> Iterator[str]:
+    """All text in arguments, such as those of a condition on rows."""
+    if hasattr(value, "dict"):
+        value = value.dict()
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping | list | tuple):
+        for item in value.values() if isinstance(value, Mapping) else value:
+            yield from texts_in(item)
+
+
+def told_of(
+    class_name: str,
+    message: str,
+    names: Sequence[str],
+    table: Table,
+    policy: MaskingPolicy,
+    own_words: Iterable[str] = (),
+) -> str:
+    """
+    An error that was raised over these columns: its words when all of them are plain, else ours.
+
+    :param own_words: texts of the user, whose words may be repeated.
+    """
+    if all(map(policy.is_plain, names)):
+        return f"{class_name}: {first_line(message)}"
+    words = list(own_words)
+    shown = ", ".join(f"{name!r} ({table.by_name[name].type_name})" for name in names[:10])
+    more = f" and {len(names) - 10} more" if len(names) > 10 else ""
+    told = f"{without_values(class_name, message, words)} (columns {shown}{more})"
+    if is_harmless(message, words):
+        return told
+    return f"{told}. Its own words may quote values; they are shown when unmasked_columns has all of these."
 
 
 class FrameReader:
@@ -64,19 +99,16 @@ class FrameReader:
             "return_unexpected_index_query": False,
         }
 
-    def message(self, expectation: Expectation, message: str) -> str:
-        """An error of Great Expectations without values of rows."""
-        texts: set[str] = set()
-        for name in self.frame.columns:
-            # Numbers are not text that anyone could be known by; what pandas holds as objects is.
-            if self._table.by_name[name].family not in ("int", "float", "bool"):
-                texts.update(str(value) for value in self.frame[name].dropna())
-                texts.update(repr(value) for value in self.frame[name].dropna())
-        keep = {
-            *self._table.by_name,
-            *(value for value in expectation.kwargs.values() if isinstance(value, str)),
-        }
-        return f"Great Expectations could not evaluate it: {mask_message(message, texts, keep)}"
+    def message(self, expectation: Expectation, class_name: str, message: str) -> str:
+        """
+        An error of Great Expectations; in its own words only when all values of the frame may be shown.
+
+        :param class_name: the class of the error.
+        :param message: its text.
+        """
+        names = [str(name) for name in self.frame.columns]
+        told = told_of(class_name, message, names, self._table, self._policy, texts_in(expectation.kwargs))
+        return f"Great Expectations could not evaluate it: {told}"
 
     def outcome(self, expectation: Expectation, success: bool, raw: Mapping[str, Any]) -> Outcome:
         """The outcome, in the format that is wanted."""

@@ -121,7 +121,7 @@ def parse_yaml(raw: bytes | str, where: str) -> Any:
             # The last of two equal keys would win without a word.
             if key_node.value in seen:
                 raise ConfigurationError(
-                    f"{where}: the key {key_node.value!r} is there twice "
+                    f"{where}: the key {shown(key_node.value)!r} is there twice "
                     f"(line {key_node.start_mark.line + 1})"
                 )
             seen.add(key_node.value)
@@ -132,7 +132,20 @@ def parse_yaml(raw: bytes | str, where: str) -> Any:
     except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
         if isinstance(error, ConfigurationError):
             raise
-        raise ConfigurationError(f"{where} is no YAML: {' '.join(str(error).split())}") from None
+        raise ConfigurationError(f"{where} is no YAML: {_yaml_fault(error)}") from None
+
+
+def _yaml_fault(error: Exception) -> str:
+    """Where YAML is wrong. Its own messages quote the line, and a contract may hold a password."""
+    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+    if mark is not None:
+        return f"it cannot be read at line {mark.line + 1}, column {mark.column + 1}"
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    position = getattr(error, "position", None)
+    if position is not None:
+        return f"it cannot be read at character {position}"
+    return f"it holds a value, such as a date or a number, that cannot be read ({type(error).__name__})"
 
 
 def plain_copy(document: object, where: str) -> Any:
@@ -178,8 +191,8 @@ class _Copy:
     def _key(self, key: object, path: str) -> str:
         if not isinstance(key, str):
             raise ConfigurationError(
-                f"{self._where}: {path or 'the document'} has the key {key!r}, which is no text; YAML reads "
-                f"on, off, yes, no and numbers as values, so put it in quotes"
+                f"{self._where}: {path or 'the document'} has the key {shown(key)}, which is no text; YAML "
+                f"reads on, off, yes, no and numbers as values, so put it in quotes"
             )
         return key
 

@@ -74,6 +74,14 @@ class _Rule:
     column: str | None
     text_column: bool
 
+    @property
+    def says(self) -> object:
+        """What is shown of the rule. What is written for another program may hold a password of it."""
+        if self.document.get("type") != "custom":
+            return self.document
+        kept = {key: self.document[key] for key in ("type", "engine", "name") if key in self.document}
+        return {**kept, "keys": sorted(self.document)}
+
     def keep(self, type_: str, kwargs: Mapping[str, Any]) -> None:
         """As an expectation."""
         described = {key: self.document[key] for key in _DESCRIBES if self.document.get(key)}
@@ -81,7 +89,7 @@ class _Rule:
         description = self.document.get("description")
         self.collector.keep(
             self.path,
-            self.document,
+            self.says,
             type_,
             kwargs,
             severity=severity,
@@ -91,7 +99,7 @@ class _Rule:
 
     def refuse(self, why: str, says: object = None) -> None:
         """As not supported."""
-        self.collector.refuse(self.path, self.document if says is None else says, why)
+        self.collector.refuse(self.path, self.says if says is None else says, why)
 
 
 def add_rules(
@@ -142,7 +150,7 @@ def _add_custom(rule: _Rule) -> None:
     engine = text_at(rule.document.get("engine"), f"{rule.path}.engine")
     name = "".join(letter for letter in (engine or "").lower() if letter.isalnum())
     if name not in ("greatexpectations", "gx"):
-        rule.refuse(f"it is written for the engine {engine!r}; only Great Expectations' are read")
+        rule.refuse(f"it is written for the engine {shown(engine)!r}; only Great Expectations' are read")
         return
     where = f"{rule.path}.implementation"
     implementation = rule.document.get("implementation")
@@ -152,11 +160,11 @@ def _add_custom(rule: _Rule) -> None:
         implementation = implementation["expectations"]
     for item in implementation if isinstance(implementation, list) else [implementation]:
         if not isinstance(item, Mapping) or not isinstance(item.get("type"), str):
-            rule.refuse("the implementation is no expectation with 'type' and 'kwargs'", item)
+            rule.refuse("the implementation is no expectation with 'type' and 'kwargs'")
             continue
         kwargs = item.get("kwargs")
         if kwargs is not None and not isinstance(kwargs, Mapping):
-            rule.refuse("the 'kwargs' of the expectation are no mapping", item)
+            rule.refuse("the 'kwargs' of the expectation are no mapping")
             continue
         rule.keep(item["type"], kwargs or {})
 
@@ -168,7 +176,7 @@ def _add_metric(rule: _Rule) -> None:
         raise ConfigurationError(f"{rule.path}.metric is missing; valid are {', '.join(_METRICS)}")
     if metric not in _METRICS:
         if "metric" not in rule.document:
-            rule.refuse(f"{metric!r} is none of the metrics of version 3.1 ({', '.join(_METRICS)})")
+            rule.refuse(f"{shown(metric)!r} is none of the metrics of version 3.1 ({', '.join(_METRICS)})")
             return
         raise ConfigurationError(
             f"{rule.path}.metric must be one of {', '.join(map(repr, _METRICS))}, got {shown(metric)}"

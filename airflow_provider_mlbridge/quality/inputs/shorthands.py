@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from airflow_provider_mlbridge.exceptions import ConfigurationError
+from airflow_provider_mlbridge.quality.arguments import shown
 from airflow_provider_mlbridge.quality.catalog import COLUMN_MAX_AGE, COLUMN_TYPE, DATAMART_MAX_AGE
 from airflow_provider_mlbridge.quality.expectation import Expectation, parse_expectation
 
@@ -49,19 +50,19 @@ def _schema(schema: Mapping[str, str] | None) -> Iterator[_Entry]:
     if schema is None:
         return
     if not isinstance(schema, Mapping):
-        raise ConfigurationError(f"schema must map column names to types, got {schema!r}")
+        raise ConfigurationError(f"schema must map column names to types, got {shown(schema)}")
     for column, type_ in schema.items():
-        yield f"schema[{column!r}]", COLUMN_TYPE, {"column": column, "type_": type_}
+        yield f"schema[{shown(column)}]", COLUMN_TYPE, {"column": column, "type_": type_}
 
 
 def _not_null(columns: Sequence[str]) -> Iterator[_Entry]:
     for column in _sequence(columns, "not_null"):
-        yield f"not_null {column!r}", "expect_column_values_to_not_be_null", {"column": column}
+        yield f"not_null {shown(column)}", "expect_column_values_to_not_be_null", {"column": column}
 
 
 def _unique(keys: Sequence[Key]) -> Iterator[_Entry]:
     for key in _sequence(keys, "unique"):
-        where = f"unique {key!r}"
+        where = f"unique {shown(key)}"
         names = [key] if isinstance(key, str) else list(_sequence(key, where))
         if len(names) == 1:
             yield where, "expect_column_values_to_be_unique", {"column": names[0]}
@@ -83,7 +84,7 @@ def _max_age(max_age: MaxAge | None) -> Iterator[_Entry]:
     if set(max_age) != {"column", "max_age"}:
         raise ConfigurationError(
             f"max_age must be a timedelta, a number of seconds, or a mapping with 'column' and 'max_age', "
-            f"got {dict(max_age)!r}"
+            f"got {shown(dict(max_age))}"
         )
     kwargs = {"column": max_age["column"], "max_age_seconds": _seconds(max_age["max_age"])}
     yield "max_age", COLUMN_MAX_AGE, kwargs
@@ -96,5 +97,5 @@ def _seconds(value: object) -> object:
 def _sequence(value: Sequence[Any], name: str) -> Sequence[Any]:
     # A string is a sequence of letters; one column name given without brackets is a slip worth naming.
     if isinstance(value, str) or not isinstance(value, Sequence):
-        raise ConfigurationError(f"{name} must be a list of column names, got {value!r}")
+        raise ConfigurationError(f"{name} must be a list of column names, got {shown(value)}")
     return value

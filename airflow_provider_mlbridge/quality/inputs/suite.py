@@ -5,21 +5,25 @@ from __future__ import annotations
 
 import inspect
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_mlbridge.exceptions import (
     ConfigurationError,
-    DatasetNotFoundError,
     InvalidExpectationError,
     MLBridgeError,
 )
+from airflow_provider_mlbridge.quality.arguments import shown
 from airflow_provider_mlbridge.quality.expectation import Expectation, parse_expectation
+from airflow_provider_mlbridge.quality.inputs.documents import read_bytes
 from airflow_provider_mlbridge.quality.inputs.imported import from_gx_suite
-from airflow_provider_mlbridge.storage import open_store
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+
+SUITE_LIMIT_BYTES = 64_000_000
+"""Larger than any suite that people keep, also one with long sets of values."""
 
 
 def parse_expectations(items: Sequence[object], source: str) -> list[Expectation]:
@@ -31,7 +35,7 @@ def parse_expectations(items: Sequence[object], source: str) -> list[Expectation
     """
     if isinstance(items, str | Mapping) or not isinstance(items, Sequence):
         raise ConfigurationError(
-            f"{source} must be a list of expectations, each with 'type' and 'kwargs', got {items!r}"
+            f"{source} must be a list of expectations, each with 'type' and 'kwargs', got {shown(items)}"
         )
     return [parse_expectation(item, f"{source}[{position}]") for position, item in enumerate(items)]
 
@@ -48,7 +52,9 @@ def load_suite(
         arguments. A list with nothing but a callable is that callable: Airflow calls by itself what is a
         callable in a templated field, with arguments of its own.
     :param context: what to call a callable with, such as the context of an Airflow task.
-    :raises ConfigurationError: when there is no suite there, or it is no JSON, or the callable fails.
+    :raises ConfigurationError: when there is no suite there, or it is no JSON, is too large or has a key
+        twice, or the callable fails.
+    :raises OSError: as the callable raised it, like every error of this package.
     :raises InvalidExpectationError: for an expectation that is wrong.
     """
     source = "suite"
@@ -79,16 +85,28 @@ def load_suite(
 def _call(suite: Callable[..., Any], context: object) -> object:
     try:
         made = suite(context) if _takes_context(suite) else suite()
-    except MLBridgeError:
+    # What a retry may heal stays what it is: a store or a service that did not answer.
+    except (MLBridgeError, OSError):
         raise
-    # Whatever the user's code raises, the message says whose code it was.
+    # Whatever else the user's code raises, the message says whose code it was. What it says itself may hold
+    # a password; it stands in the traceback only, as for all code of the user's.
     except Exception as error:
         raise ConfigurationError(
-            f"suite={_name(suite)}: the callable raised {type(error).__name__}: {error}"
+            f"suite={_name(suite)}: the callable raised {type(error).__name__}{_place(error)}. The traceback "
+            f"has its message."
         ) from error
     if callable(made):
         raise ConfigurationError(f"suite={_name(suite)}: the callable returned another one, {_name(made)}")
     return made
+
+
+def _place(error: Exception) -> str:
+    """The line of the callable at which it ended."""
+    frame = error.__traceback__ and error.__traceback__.tb_next
+    if frame is None:
+        # Written in C, it has no lines.
+        return ""
+    return f" at {frame.tb_frame.f_code.co_filename}:{frame.tb_lineno}"
 
 
 def _takes_context(suite: Callable[..., Any]) -> bool:
@@ -106,18 +124,26 @@ def _name(suite: object) -> str:
 
 
 def _read(uri: str, s3_client: S3Client | None) -> Any:
+    raw = read_bytes(uri, "suite", limit=SUITE_LIMIT_BYTES, s3_client=s3_client)
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            # The last of two equal keys would win without a word.
+            twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
+            raise ConfigurationError(f"suite {uri}: the key {shown(twice)} is there twice in one mapping")
+        return found
+
     try:
-        raw = open_store(uri, s3_client=s3_client).read(uri)
-    except DatasetNotFoundError as error:
-        # Unlike a datamart, a suite that is not there does not come by waiting.
-        raise ConfigurationError(f"suite={uri!r}: {error}") from error
-    try:
-        return json.loads(raw)
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        return json.loads(raw, object_pairs_hook=unique)
+    except ConfigurationError:
+        raise
+    # Also an integer of thousands of digits, and lists nested without end.
+    except (ValueError, RecursionError) as error:
         raise ConfigurationError(f"suite {uri} is no JSON: {error}") from None
 
 
 def _kind(suite: object) -> str:
     if isinstance(suite, Mapping):
-        return f"a mapping with {', '.join(map(repr, sorted(map(str, suite)))) or 'nothing'}"
+        return f"a mapping with {shown(sorted(map(str, suite))) if suite else 'nothing'}"
     return type(suite).__name__

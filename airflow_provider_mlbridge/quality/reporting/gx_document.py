@@ -46,11 +46,13 @@ def expectation_config(expectation: Expectation) -> dict[str, Any]:
     kwargs: Mapping[str, Any] = expectation.kwargs
     meta = dict(json_value(extra.get("meta") or {}))
     fields = {name: json_value(extra[name]) for name in ("notes", "description", "id") if name in extra}
+    if "description" in fields:
+        # Data Docs put a description into the page as it is; nothing in it must become markup.
+        fields["description"] = escape(str(fields["description"]), quote=False)
     type_ = expectation.type
     if type_ in OWN:
         meta["mlbridge"] = {"type": type_, "kwargs": json_value(kwargs)}
         text = f"{subject_text(expectation)}: {expected_text(expectation)}"
-        # Data Docs put a description into the page as it is; names of columns must not become markup.
         fields.setdefault("description", escape(text, quote=False))
         kwargs = {name: kwargs[name] for name in _ARGUMENTS if name in kwargs}
         type_ = _NEAREST[type_]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,6 +44,19 @@ _READ_ONLY = {
     "init_catalog_tables": "false",
 }
 _COMPACT = "Let its producer rewrite the data files (rewrite_data_files), or write copy-on-write"
+_SECRETS = (
+    # User and password, up to the last @: a password may hold anything.
+    (re.compile(r"://.*@"), "://***@"),
+    (re.compile(r"\?[^\s()]*=[^\s()]*"), "?***"),
+    (
+        re.compile(
+            r"(?i)((?:pass|pwd|secret|token|credential|key)\w*[\"']?\s*[:=]\s*)(?:\"[^\"]*\"|'[^']*'|[^\s,;&)]+)"
+        ),
+        r"\1***",
+    ),
+)
+"""What is cut out of messages about a catalog, and what stands in its place."""
+_LONGEST = 300
 
 
 @dataclass(frozen=True)
@@ -169,9 +183,9 @@ def _find(uri: str) -> tuple[TableMetadata, str]:
         opened = load_catalog(name.catalog, **_READ_ONLY)
     except ValueError as error:
         raise ConfigurationError(
-            f"{uri}: pyiceberg has no valid configuration of a catalog {name.catalog!r} ({error}). Set "
-            f"PYICEBERG_CATALOG__{name.catalog.upper()}__URI and the like, or write ~/.pyiceberg.yaml."
-        ) from error
+            f"{uri}: pyiceberg has no valid configuration of a catalog {name.catalog!r} ({_told(error)}). "
+            f"Set PYICEBERG_CATALOG__{name.catalog.upper()}__URI and the like, or write ~/.pyiceberg.yaml."
+        ) from None
     with opened as catalog:
         table = catalog.load_table(name.identifier)
         return table.metadata, table.metadata_location
@@ -296,6 +310,19 @@ def _database_errors() -> tuple[type[Exception], ...]:
     return () if module is None else (module.SQLAlchemyError,)
 
 
+def _told(error: Exception) -> str:
+    """
+    The first line of an error of a catalog, without what may be secret in it.
+
+    Where a catalog is, pyiceberg takes from its own configuration, which often has a password or a token in
+    it; its messages, and those of the libraries below it, quote it. They are therefore not chained either.
+    """
+    line = str(error).strip().partition("\n")[0]
+    for pattern, instead in _SECRETS:
+        line = pattern.sub(instead, line)
+    return line[:_LONGEST] or type(error).__name__
+
+
 @contextmanager
 def _translated(uri: str, s3_client: S3Client | None) -> Iterator[None]:
     """Read with this client, and translate pyiceberg's errors."""
@@ -317,15 +344,16 @@ def _translated(uri: str, s3_client: S3Client | None) -> Iterator[None]:
     except MLBridgeError:
         raise
     except (exceptions.NoSuchTableError, exceptions.NoSuchNamespaceError) as error:
-        raise DatasetNotFoundError(f"{uri}: the catalog has no such table ({error})") from error
+        raise DatasetNotFoundError(f"{uri}: the catalog has no such table ({_told(error)})") from None
     except refused as error:
-        raise StorageAccessError(f"{uri}: the catalog refused access ({error})") from error
+        raise StorageAccessError(f"{uri}: the catalog refused access ({_told(error)})") from None
     except exceptions.RESTError as error:
-        raise StorageUnavailableError(f"{uri}: the catalog did not answer properly ({error})") from error
+        raise StorageUnavailableError(
+            f"{uri}: the catalog did not answer properly ({_told(error)})"
+        ) from None
     except OSError as error:
-        raise StorageUnavailableError(f"{uri}: the catalog cannot be reached ({error})") from error
+        raise StorageUnavailableError(f"{uri}: the catalog cannot be reached ({_told(error)})") from None
     except _database_errors() as error:
-        reason = str(error).partition("\n")[0]
-        raise StorageUnavailableError(f"{uri}: the catalog's database failed ({reason})") from error
+        raise StorageUnavailableError(f"{uri}: the catalog's database failed ({_told(error)})") from None
     except exceptions.NotInstalledError as error:
-        raise MissingExtraError(f"{uri}: the catalog needs another package ({error})") from error
+        raise MissingExtraError(f"{uri}: the catalog needs another package ({_told(error)})") from None

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import traceback
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -24,6 +25,7 @@ from airflow_provider_mlbridge.exceptions import (
     DatasetNotFoundError,
     InvalidManifestError,
     InvalidParquetError,
+    MLBridgeError,
     ScratchLimitError,
     SnapshotChangedError,
     StorageUnavailableError,
@@ -199,6 +201,25 @@ def test_a_catalog_whose_database_fails_is_unavailable(
     monkeypatch.setattr("pyiceberg.catalog._ENV_CONFIG", Config())
     with pytest.raises(StorageUnavailableError, match="the catalog's database failed .*no such table"):
         pin_snapshot(URI)
+
+
+@pytest.mark.parametrize(("kind", "address"), [
+    ("", "mysql://user:hun/ter@2@db/x"),
+    ("", "http://127.0.0.1:1/x?token=hunter2"),
+    ("rest", "http://user:hunter2@127.0.0.1:1/x"),
+    ("rest", "http://127.0.0.1:1/x?token=hunter2"),
+    ("sql", "nothing+here://user:hunter2@127.0.0.1:1/x"),
+])  # fmt: skip
+def test_no_secret_of_a_catalog_is_told(monkeypatch: pytest.MonkeyPatch, kind: str, address: str) -> None:
+    if kind:
+        monkeypatch.setenv("PYICEBERG_CATALOG__LAKE__TYPE", kind)
+    monkeypatch.setenv("PYICEBERG_CATALOG__LAKE__URI", address)
+    monkeypatch.setattr("pyiceberg.catalog._ENV_CONFIG", Config())
+    with pytest.raises(MLBridgeError) as caught:
+        pin_snapshot(URI)
+    told = "".join(traceback.format_exception(caught.value))
+    assert not any(secret in told for secret in ("hunter2", "hun/ter", "ter@2"))
+    assert "iceberg://lake" in told
 
 
 def test_broken_metadata_is_named(table: Table, tmp_path: Path) -> None:

@@ -4,17 +4,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pytest_mock import MockerFixture
 
 from airflow_provider_mlbridge.exceptions import ConfigurationError, InvalidExpectationError
 from airflow_provider_mlbridge.quality.catalog import COMPILED, EXPECTATION_TYPES, GX_CORE, RUNTIME_KWARGS
 from airflow_provider_mlbridge.quality.column_types import parse_type
-from airflow_provider_mlbridge.quality.engines.gx import import_gx
-from airflow_provider_mlbridge.quality.expectation import parse_expectation
+from airflow_provider_mlbridge.quality.engines.gx import build, import_gx
+from airflow_provider_mlbridge.quality.expectation import Expectation, parse_expectation
 from airflow_provider_mlbridge.quality.inputs.shorthands import expand
 from airflow_provider_mlbridge.quality.inputs.suite import load_suite, parse_expectations
 
@@ -247,3 +249,109 @@ def test_type_names(name: str, type_name: str, family: Any, matches: bool) -> No
 def test_a_type_name_of_no_meaning_is_refused(name: str, near: str) -> None:
     with pytest.raises(InvalidExpectationError, match=rf"is not a column type\..*{near}"):
         parse_type(name)
+
+
+def nested(levels: int, *, as_list: bool = False) -> Any:
+    value: Any = "x"
+    for _ in range(levels):
+        value = [value] if as_list else {"a": value}
+    return value
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ({"kwargs": {"column": "a", "value_set": nested(5000, as_list=True)}}, "nested more than 50"),
+        ({"meta": "note"}, "'meta' must be a mapping, got 'note'"),
+        ({"meta": ["note"]}, "'meta' must be a mapping"),
+        ({"meta": nested(5000)}, "'meta' is nested more than 50"),
+        ({"meta": {"n": 10**5000}}, "'meta' holds an integer of"),
+        ({"notes": {"a": 1}}, "'notes' must be text"),
+        ({"description": ["a"]}, "'description' must be text"),
+        ({"id": ["a"]}, "'id' must be text"),
+    ],
+)
+def test_what_no_report_could_hold_is_refused(entry: dict[str, Any], message: str) -> None:
+    item = {
+        "type": "expect_column_values_to_be_in_set",
+        "kwargs": {"column": "a", "value_set": [1]},
+        **entry,
+    }
+    with pytest.raises(InvalidExpectationError, match=message) as caught:
+        parse_expectation(item, "expectations[0]")
+    assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize("levels", [3000, 100_000])
+def test_a_pattern_that_is_nested_too_deeply_is_refused(levels: int) -> None:
+    with pytest.raises(InvalidExpectationError, match="is not a regular expression") as caught:
+        parse("expect_column_values_to_match_regex", column="a", regex="(" * levels)
+    assert len(str(caught.value)) < 500
+
+
+LONG = "x" * 10_000
+
+
+def expand_one(**argument: Any) -> Any:
+    nothing: dict[str, Any] = {
+        "schema": None,
+        "not_null": (),
+        "unique": (),
+        "min_rows": None,
+        "max_age": None,
+    }
+    return expand(**{**nothing, **argument})
+
+
+@pytest.mark.parametrize("wrong", [
+    lambda: parse(BETWEEN, column="a", min_value=[LONG] * 9),
+    lambda: parse(BETWEEN, column="a", min_value=LONG),
+    lambda: parse(BETWEEN, column=[LONG], min_value=1),
+    lambda: parse(BETWEEN, column="a", min_value=1, **{LONG: 1}),
+    lambda: parse("expect_column_values_to_be_in_set", column="a", value_set=LONG),
+    lambda: parse("expect_column_values_to_match_regex", column="a", regex="(" + LONG),
+    lambda: parse("expect_column_values_to_be_of_type", column="a", type_=LONG),
+    lambda: parse("expect_" + LONG),
+    lambda: parse_expectation({"type": BETWEEN, "kwargs": [LONG]}, "e"),
+    lambda: parse_expectation({"type": BETWEEN, LONG: 1}, "e"),
+    lambda: parse_expectations({"a": LONG}, "expectations"),  # type: ignore[arg-type]
+    lambda: expand_one(schema=[LONG] * 9),
+    lambda: expand_one(not_null=LONG),
+    lambda: expand_one(max_age={"column": LONG}),
+    lambda: build({0: Expectation("expect_column_values_to_match_json_schema", {"json_schema": LONG})}),
+])  # fmt: skip
+def test_messages_do_not_repeat_long_arguments(wrong: Callable[[], Any]) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        wrong()
+    assert len(str(caught.value)) < 1100
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"expectations": ' + "[" * 100_000 + "]" * 100_000 + "}", "is no JSON"),
+        (
+            '{"expectations": [{"type": "expect_column_to_exist", "kwargs": {"x": ' + "9" * 5000 + "}}]}",
+            "is no",
+        ),
+        ('{"expectations": [{"type": "a", "type": "b", "kwargs": {}}]}', "the key 'type' is there twice"),
+        ('{"expectations": [], "expectations": []}', "the key 'expectations' is there twice"),
+        ("\xff", "is no JSON"),
+    ],
+)
+def test_a_suite_that_is_no_honest_json_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "suite.json"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(ConfigurationError, match=message) as caught:
+        load_suite(str(path))
+    assert len(str(caught.value)) < 500
+
+
+def test_a_suite_that_is_a_folder_or_endless_is_refused(tmp_path: Path, mocker: MockerFixture) -> None:
+    with pytest.raises(ConfigurationError, match="suite="):
+        load_suite(str(tmp_path))
+    path = tmp_path / "suite.json"
+    path.write_text('{"expectations": []}')
+    mocker.patch("airflow_provider_mlbridge.quality.inputs.suite.SUITE_LIMIT_BYTES", 5)
+    with pytest.raises(ConfigurationError, match="has 20 bytes, more than the 5 that are read"):
+        load_suite(str(path))

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -113,3 +115,20 @@ def test_objects_written_in_the_future_fail(write_parquet: Writer) -> None:
     now = datetime.now(UTC)
     assert validate(str(path), max_age=60, now=now).success
     assert not validate(str(path), max_age=60, now=now - timedelta(hours=1)).success
+
+
+def test_great_expectations_does_not_fill_the_log_of_a_task(write_parquet: Writer) -> None:
+    # In a process of its own, where nothing has imported it yet.
+    path = write_parquet("t.parquet", {"s": ["a"]})
+    code = (
+        "import logging, sys\n"
+        "logging.basicConfig(level=logging.INFO, format='%(name)s', stream=sys.stdout)\n"
+        "from airflow_provider_mlbridge.quality import validate\n"
+        "item = {'type': 'expect_column_values_to_be_json_parseable', 'kwargs': {'column': 's'}}\n"
+        f"print(validate({str(path)!r}, [item]).results[0].engine)\n"
+        "print(logging.getLogger('great_expectations').level, logging.getLogger().level)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True
+    )
+    assert done.stdout.splitlines() == ["gx", "0 20"]

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_mlbridge.exceptions import ConfigurationError
+from airflow_provider_mlbridge.quality.foreign_errors import first_class, without_values
 from airflow_provider_mlbridge.quality.masking import DROPPED, MASK, MaskingPolicy
 
 KEY = "0123456789abcdef"
@@ -94,3 +95,64 @@ def test_a_policy_for_a_column_that_does_not_exist_is_refused() -> None:
     with pytest.raises(ConfigurationError, match=r"name 'emial', which the datamart does not have.*'email'"):
         policy.check_columns(["id", "email"])
     policy.check_columns(["id", "emial"])
+
+
+@pytest.mark.parametrize(
+    ("class_name", "message", "told"),
+    [
+        ("TypeError", "'<' not supported between instances of 'str' and 'int'", None),
+        ("TypeError", "Invalid comparison between dtype=str and int", None),
+        ("TypeError", "Invalid comparison between dtype=datetime64[us, UTC] and Timestamp", None),
+        ("TypeError", "Cannot perform reduction 'mean' with string dtype", None),
+        ("ArrowNotImplementedError", "Function 'quantile' has no kernel matching input types (string)", None),
+        ("AttributeError", "'StringMethods' object has no attribute 'foo'", None),
+        ("UndefinedVariableError", "name 'foo' is not defined", None),
+        (
+            "BinderException",
+            (
+                "Binder Error: No function matches the given name and argument types 'avg(VARCHAR)'. You "
+                "might need to add explicit type casts.\n\tCandidate functions:"
+            ),
+            None,
+        ),
+        (
+            "OutOfMemoryException",
+            "Out of Memory Error: failed to allocate data of size 2.0 MiB (36.0 KiB/976.5 KiB used)\n\nSee",
+            None,
+        ),
+        ("AttributeError", "'str' object has no attribute 'ada'", "values of this type do not have"),
+        ("TypeError", "Invalid comparison between dtype=str and ada", "do not go together"),
+        ("TypeError", "Invalid comparison between dtype=str and int: ada", "do not go together"),
+        ("ValueError", "could not convert string to float: 'ada'", "cannot be converted"),
+        ("ValueError", "Unknown datetime string format, unable to parse: ada", "cannot be read as a date"),
+        ("KeyError", "'ada'", "what is looked up is not there"),
+        ("KeyError", "4111111111111111", "what is looked up is not there"),
+        ("ConversionException", "Conversion Error: Could not convert string 'a' to INT32", "cannot be conv"),
+        ("InvalidInputException", "Invalid Input Error: missing ): (ada", "a regular expression"),
+        ("InvalidInputException", 'Invalid Input Error: Malformed JSON "ada"', "does not accept a value"),
+        ("SomethingNew", "ada", "SomethingNew"),
+        ("ValueError", "", "a value is not of the form"),
+    ],
+)
+def test_errors_over_rows_are_told_without_their_values(
+    class_name: str, message: str, told: str | None
+) -> None:
+    shown = without_values(class_name, message, ["email.str.foo() > 3"])
+    if told is None:
+        assert shown == f"{class_name}: {message.splitlines()[0]}"
+    else:
+        assert told in shown
+        assert not any(value in shown for value in ("ada", "4111", "'a'"))
+
+
+def test_the_class_of_an_error_is_no_word_of_a_row() -> None:
+    lines = [
+        "Traceback (most recent call last):",
+        "AdaLovelaceError: x",
+        "pandas.errors.DateParseError: ada",
+        "The above exception was the direct cause of the following exception:",
+        "great_expectations.exceptions.MetricResolutionError: ada",
+    ]
+    traceback = "\n".join(lines)
+    assert first_class(traceback, "other") == "DateParseError"
+    assert first_class("AdaLovelaceError: x", "other") == "other"

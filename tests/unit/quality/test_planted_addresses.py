@@ -177,6 +177,47 @@ def test_no_address_in_the_errors_of_the_engine(mart: str) -> None:
             session.query(f"SELECT sum({alias}::INTEGER) FROM {session.source}")
         assert SECRET in str(caught.value)
         assert leaks({"error": session.explain(caught.value)}) == []
+        for form in FORMS:
+            literal = form.replace("'", "''")
+            with pytest.raises(errors()) as caught:
+                session.query(f"SELECT (SELECT '{literal}')::INTEGER")
+            assert form in str(caught.value)
+            assert session.explain(caught.value) == (
+                "DuckDB could not evaluate it: ConversionException: a value cannot be converted to the type "
+                "that it is compared with"
+            )
+
+
+FORMS = [f'"Ada {SECRET}" <a@{SECRET}.example>', f"`{SECRET}", f"it's {SECRET}", SECRET, SECRET[0]]
+"""Ways of writing an address that end quotes, or that are too short to be looked for."""
+
+
+@pytest.mark.parametrize("condition", [
+    'email.astype("datetime64[ns]") > "2020-01-01"', 'email.astype("float64") > 1', "number[email] > 3",
+    'card.astype("datetime64[D]") > "2020-01-01"',
+])  # fmt: skip
+def test_no_value_in_the_errors_of_conditions(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, condition: str
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    wanted = [
+        expect(
+            "column_values_to_be_null", column="number", row_condition=condition, condition_parser="pandas"
+        )
+    ]
+    for position, form in enumerate(FORMS):
+        columns = {"email": [form] * 3, "number": [1.0] * 3, "card": [4111111111111111] * 3}
+        path = str(write(tmp_path / f"{position}/a.parquet", pa.table(columns)))
+        (result,) = validate(path, wanted).results
+        assert result.success is None
+        said = str(result.exception_message)
+        assert f"'{form}'" not in said
+        assert SECRET not in said + caplog.text
+        assert "11255839919589" not in said + caplog.text
+        assert "'number' (float64)" in said
+    (plain,) = validate(path, wanted, masking={"*": "plain"}).results
+    assert "unmasked_columns" not in str(plain.exception_message)
+    assert SECRET not in caplog.text
 
 
 def test_no_address_in_the_errors_of_a_quarantine(mart: str, tmp_path: Path) -> None:

@@ -267,9 +267,17 @@ def test_a_file_is_named_in_every_message(tmp_path: Path) -> None:
         ConfigurationError, match=r"orders\.odcs\.yaml: the key 'name' is there twice \(line 3\)"
     ):
         load_contract(path.as_uri())
-    path.write_text("a: [")
-    with pytest.raises(ConfigurationError, match=r"orders\.odcs\.yaml is no YAML"):
-        load_contract(str(path))
+    for broken in (
+        "a: [",
+        "a: 1\nb:\n  password: hunter2\n   c: [",
+        "a: !hunter2 1",
+        "a: 2024-13-45",
+        "a: \0",
+    ):
+        path.write_text(broken)
+        with pytest.raises(ConfigurationError, match=r"orders\.odcs\.yaml is no YAML") as caught:
+            load_contract(str(path))
+        assert "hunter2" not in str(caught.value)
     path.write_text("- a\n")
     with pytest.raises(ConfigurationError, match=r"must hold a mapping, got list"):
         load_contract(str(path))

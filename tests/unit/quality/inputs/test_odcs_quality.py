@@ -182,6 +182,20 @@ def test_rules_that_no_expectation_says_are_listed(rule: dict[str, Any], why: st
     assert unsupported.path == "schema[0].properties[0].quality[0]"
 
 
+@pytest.mark.parametrize("rule", [
+    {"type": "custom", "engine": "soda", "implementation": "password=hunter2"},
+    {"type": "custom", "engine": "gx", "implementation": {"password": "hunter2"}},
+    {"type": "custom", "engine": "gx", "implementation": {"type": "expect_hunter", "kwargs": ["hunter2"]}},
+    {"type": "custom", "engine": "gx", "implementation": {
+        "type": "expect_column_to_exist", "kwargs": {"column": "x", "password": "hunter2"}}},
+])  # fmt: skip
+def test_what_is_written_for_another_program_is_not_repeated(rule: dict[str, Any]) -> None:
+    (item,) = load(rule).unsupported
+    assert "custom" in item.says
+    assert rule["engine"] in item.says
+    assert "hunter2" not in str(item)
+
+
 def test_dates_are_not_counted_as_text() -> None:
     rule = {"metric": "invalidValues", "arguments": {"validValues": ["2024-01-31"]}, "mustBeLessThan": 9}
     assert "no dates in lists" in load(rule, logical="date").unsupported[0].why
