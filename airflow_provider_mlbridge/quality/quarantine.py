@@ -17,14 +17,12 @@ tolerates it; of a key that repeats, every row is bad. Failures of the table or 
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import shutil
 import tempfile
-from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 from urllib.parse import quote, unquote
@@ -38,7 +36,6 @@ from airflow_provider_mlbridge.exceptions import (
 from airflow_provider_mlbridge.quality.bad_rows import (
     WORD_BITS,
     Broken,
-    concerns_rows,
     file_offsets,
     find_broken,
     origin_of,
@@ -56,11 +53,12 @@ from airflow_provider_mlbridge.quality.row_split import (
     BadRows,
     split_file,
 )
+from airflow_provider_mlbridge.quality.split_identity import find_same_split, reasons_of, split_fingerprint
 from airflow_provider_mlbridge.quality.table import Table
-from airflow_provider_mlbridge.quality.values import json_value
 from airflow_provider_mlbridge.results import Snapshot
 from airflow_provider_mlbridge.storage import open_store
-from airflow_provider_mlbridge.storage.publish import Published, Version, find_published, publish_version
+from airflow_provider_mlbridge.storage.disk import scratch_errors
+from airflow_provider_mlbridge.storage.publish import Published, Version, publish_version
 from airflow_provider_mlbridge.storage.uris import as_prefix, check_uri, local_path
 
 if TYPE_CHECKING:
@@ -71,13 +69,14 @@ log = logging.getLogger(__name__)
 DEFAULT_SEVERITIES: tuple[Severity, ...] = ("critical", "warning")
 """Severities of the expectations whose rows are set aside."""
 
+KEPT_AT_LEAST = timedelta(days=7)
+"""How long a version stays after it was current: the tasks of other runs may still read theirs."""
+
 CLEAN_FOLDER = "clean/"
 QUARANTINED_FOLDER = "quarantined/"
 KIND = "mlbridge.quarantine"
 
 _NO_ROWS_NAME = "_NO_ROWS"
-_FORMAT = 1
-"""Part of the fingerprint: raised when the same input is to be split or written in another way."""
 _RESERVE = 0.9
 """Share of the free disk space that may be taken."""
 
@@ -146,12 +145,14 @@ def write_quarantine(
     scratch_dir: str | Path | None = None,
     scratch_limit_bytes: int | None = None,
     keep_versions: int = 3,
+    keep_at_least: timedelta = KEPT_AT_LEAST,
 ) -> Quarantined:
     """
     Publish the rows that break an expectation, and all others, as one new version.
 
     The same datamart split by the same expectations is not published twice: the current version is returned
-    when it is that one.
+    when it is that one, and says what was found now. Another split of another writer is no hindrance: this
+    version goes on top of it.
 
     :param expectations: all expectations, by the same key as ``outcomes``.
     :param outcomes: the verdicts, with ``unexpected_count`` whatever the ``result_format`` of the report, and
@@ -166,11 +167,14 @@ def write_quarantine(
         datamart twice.
     :param scratch_limit_bytes: the most that may be written there.
     :param keep_versions: how many versions to keep, the new one included.
+    :param keep_at_least: how long to keep a version after it was current, whatever the count says: other runs
+        may still read theirs.
     :raises ConfigurationError: when an argument is wrong, or the datamart has columns of our names already.
     :raises ExpectationNotCheckedError: when an expectation about rows could not be evaluated: whether a row
         is as expected is then not known, and nothing is published.
     :raises ScratchLimitError: when the scratch space is too small.
-    :raises PublishConflictError: when another writer published something else meanwhile. A retry helps.
+    :raises PublishConflictError: when other writers kept publishing, or one published the same split with
+        another verdict. A retry helps.
     :raises QualityError: when the split does not agree with the verdicts; nothing is published.
     """
     table = session.table
@@ -183,8 +187,8 @@ def write_quarantine(
                 f"out before the rows are judged anew."
             )
     broken = find_broken(expectations, outcomes, table, severities, checks=checks)
-    fingerprint = _fingerprint(table.snapshot, expectations, severities)
-    earlier = find_published(quarantine_uri, fingerprint=fingerprint, s3_client=s3_client)
+    fingerprint = split_fingerprint(table.snapshot, expectations, severities, broken, outcomes)
+    earlier = find_same_split(quarantine_uri, fingerprint, table.rows, broken, s3_client)
     if earlier is not None:
         log.info("%s holds this split already", earlier.version_uri)
         return _quarantined(earlier, reused=True)
@@ -196,31 +200,24 @@ def write_quarantine(
         split.find_bad_rows()
         try:
             with publish_version(
-                quarantine_uri, fingerprint=fingerprint, s3_client=s3_client, keep_versions=keep_versions
+                quarantine_uri,
+                fingerprint=fingerprint,
+                s3_client=s3_client,
+                keep_versions=keep_versions,
+                keep_at_least=keep_at_least,
+                on_conflict="retry",
             ) as version:
                 split.write(version)
                 published = version.commit(split.details())
         except PublishConflictError:
             # Another writer was first. If it did the same, its version is as good as ours.
-            earlier = find_published(quarantine_uri, fingerprint=fingerprint, s3_client=s3_client)
+            earlier = find_same_split(quarantine_uri, fingerprint, table.rows, broken, s3_client)
             if earlier is None:
                 raise
             return _quarantined(earlier, reused=True)
     result = _quarantined(published)
     log.info("%s: %d rows clean, %d in quarantine", result.uri, result.clean_rows, result.quarantined_rows)
     return result
-
-
-def _fingerprint(
-    snapshot: Snapshot, expectations: Mapping[int, Expectation], severities: Collection[str]
-) -> str:
-    judged = [
-        [item.type, json_value(item.kwargs), item.severity]
-        for item in expectations.values()
-        if concerns_rows(item) and item.severity in severities
-    ]
-    texts = sorted(json.dumps(item, sort_keys=True) for item in judged)
-    return hashlib.sha256(json.dumps([_FORMAT, snapshot.fingerprint, texts]).encode()).hexdigest()
 
 
 def _quarantined(published: Published, *, reused: bool = False) -> Quarantined:
@@ -259,7 +256,7 @@ class _Split:
         ]
         self._folder = folder
         self._quoted = quarantine_uri.startswith("file://")
-        self._reasons = _reasons(broken)
+        self._reasons = reasons_of(broken)
         self._offsets: list[int] = []
         self._bad_file: Path | None = None
         self._counts = [0] * len(broken)
@@ -295,7 +292,8 @@ class _Split:
                 f"the rows of {self._table.snapshot.uri} could not be counted: {self._session.explain(error)}"
             ) from None
         if self._broken:
-            self._bad_file = write_bad_rows(self._session, self._broken, self._offsets, self._folder)
+            with scratch_errors(f"the bad rows of {self._table.snapshot.uri}", self._folder):
+                self._bad_file = write_bad_rows(self._session, self._broken, self._offsets, self._folder)
 
     def write(self, version: Version) -> None:
         """
@@ -377,17 +375,6 @@ class _Split:
                 for reason, count in zip(self._reasons, self._counts, strict=True)
             ],
         }
-
-
-def _reasons(broken: Sequence[Broken]) -> list[str]:
-    """One short text per expectation; those that would read the same are numbered."""
-    texts = [f"{label(item.expectation)}, {item.expectation.severity}" for item in broken]
-    total, seen = Counter(texts), Counter[str]()
-    reasons = []
-    for text in texts:
-        seen[text] += 1
-        reasons.append(f"{text} #{seen[text]}" if total[text] > 1 else text)
-    return reasons
 
 
 def _rows(path: Path) -> int:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from airflow_provider_mlbridge.quality.bad_rows import WORD_BITS
+from airflow_provider_mlbridge.storage.disk import scratch_errors
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -131,6 +132,7 @@ def split_file(
     :param bad_rows: the bad rows; those of earlier files are taken already.
     :param reasons: what is said of each expectation, in the order of the flags.
     :param shown_name: what :data:`FILE_COLUMN` says.
+    :raises ScratchLimitError: when the disk of ``folder`` is full.
     """
     import numpy as np
     import pyarrow as pa
@@ -138,7 +140,7 @@ def split_file(
 
     counts: NDArray[np.int64] = np.zeros(len(reasons), np.int64)
     # Neither a whole row group nor whole column chunks are held at a time.
-    with ExitStack() as stack:
+    with scratch_errors(f"the rows of {shown_name}", folder), ExitStack() as stack:
         parquet = stack.enter_context(pq.ParquetFile(source, pre_buffer=False, buffer_size=_BUFFER_BYTES))
         clean = stack.enter_context(_Sink(folder / "clean.parquet", parquet))
         bad = stack.enter_context(_Sink(folder / "bad.parquet", parquet))

@@ -8,7 +8,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote
@@ -18,10 +18,12 @@ from airflow_provider_mlbridge.exceptions import (
     PublishConflictError,
     SnapshotChangedError,
     StorageAccessError,
-    StorageUnavailableError,
 )
+from airflow_provider_mlbridge.storage.disk import scratch_errors, target_errors
 from airflow_provider_mlbridge.storage.store import ObjectInfo
 from airflow_provider_mlbridge.storage.uris import local_path
+
+_TEMPORARY_PREFIX, _TEMPORARY_SUFFIX = "._", ".tmp"
 
 
 class LocalStore:
@@ -110,7 +112,11 @@ class LocalStore:
     ) -> None:
         """Copy the pinned file to ``path``."""
         try:
-            with local_path(uri).open("rb") as source, path.open("wb") as target:
+            with (
+                scratch_errors(uri, path),
+                local_path(uri).open("rb") as source,
+                path.open("wb") as target,
+            ):
                 _check(uri, source.fileno(), etag)
                 shutil.copyfileobj(source, target)
                 _check(uri, source.fileno(), etag)
@@ -128,29 +134,23 @@ class LocalStore:
     ) -> ObjectInfo:
         """Write beside the target, then link or rename it into place."""
         target = local_path(uri)
-        temporary = _temporary(target)
-        try:
+        with target_errors(target), _temporary(target) as temporary:
             with temporary.open("wb") as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
             _place(temporary, target, uri, if_absent=if_absent, if_match=if_match)
-        finally:
-            temporary.unlink(missing_ok=True)
-        return _info(uri, target)
+            return _info(uri, target)
 
     def upload(self, path: Path, uri: str, *, content_type: str = "") -> ObjectInfo:  # noqa: ARG002
         """Copy a file to its place, atomically."""
         target = local_path(uri)
-        temporary = _temporary(target)
-        try:
+        with target_errors(target), _temporary(target) as temporary:
             shutil.copyfile(path, temporary)
             with temporary.open("rb") as file:
                 os.fsync(file.fileno())
             temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
-        return _info(uri, target)
+            return _info(uri, target)
 
     def copy(self, source_uri: str, target_uri: str) -> ObjectInfo:
         """Copy a file, atomically."""
@@ -160,9 +160,17 @@ class LocalStore:
         """Delete files, and folders that are empty after that."""
         for uri in uris:
             path = local_path(uri)
-            path.unlink(missing_ok=True)
+            with target_errors(path):
+                path.unlink(missing_ok=True)
             with suppress(OSError):  # not empty, or already removed by another process
                 path.parent.rmdir()
+
+    def delete_below(self, prefix_uri: str) -> None:
+        """Delete all files below the folder, the folders among them, and the folder itself."""
+        self.delete([info.uri for info in self.list(prefix_uri)])
+        for folder, _, _ in os.walk(local_path(prefix_uri), topdown=False):
+            with suppress(OSError):  # not empty, or already removed by another process
+                Path(folder).rmdir()
 
 
 def _raise_unless_removed(error: OSError) -> None:
@@ -189,16 +197,23 @@ def _check(uri: str, descriptor: int, etag: str | None) -> None:
         )
 
 
-def _temporary(target: Path) -> Path:
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(prefix=f"._{target.name}.", suffix=".tmp", dir=target.parent)
-    except PermissionError as error:
-        raise StorageAccessError(f"{target.parent}: not writable: {error.strerror}") from error
-    except OSError as error:
-        raise StorageUnavailableError(f"{target.parent}: cannot write: {error.strerror}") from error
+def is_temporary(name: str) -> bool:
+    """Whether a file of this name is one that a writer had not put into its place yet."""
+    return name.startswith(_TEMPORARY_PREFIX) and name.endswith(_TEMPORARY_SUFFIX)
+
+
+@contextmanager
+def _temporary(target: Path) -> Iterator[Path]:
+    """A file beside the target, for the length of the block."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(
+        prefix=f"{_TEMPORARY_PREFIX}{target.name}.", suffix=_TEMPORARY_SUFFIX, dir=target.parent
+    )
     os.close(descriptor)
-    return Path(name)
+    try:
+        yield Path(name)
+    finally:
+        Path(name).unlink(missing_ok=True)
 
 
 def _place(temporary: Path, target: Path, uri: str, *, if_absent: bool, if_match: str | None) -> None:

@@ -4,7 +4,7 @@ What a published dataset looks like, and how to read it.
 
 ::
 
-    base/_latest.json                     pointer: {"version": "...", "fingerprint": "..."}
+    base/_latest.json                     pointer: {"version": "...", "fingerprint": "...", "history": [...]}
     base/versions/<version>/...           files; never changed once the manifest is there
     base/versions/<version>/manifest.json written last: a version without it does not count
     base/latest.parquet                   a copy of one file, for readers that know only a path
@@ -13,11 +13,18 @@ What a published dataset looks like, and how to read it.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_mlbridge.exceptions import DatasetNotFoundError, InvalidManifestError
+from airflow_provider_mlbridge.exceptions import (
+    DatasetNotFoundError,
+    InvalidManifestError,
+    PublishConflictError,
+    SnapshotChangedError,
+)
 from airflow_provider_mlbridge.storage.store import ObjectStore, open_store
 from airflow_provider_mlbridge.storage.uris import as_prefix, join
 
@@ -28,6 +35,11 @@ POINTER_NAME = "_latest.json"
 MANIFEST_NAME = "manifest.json"
 VERSIONS_FOLDER = "versions"
 MANIFEST_SCHEMA_VERSION = 1
+
+VERSION_PATTERN = r"\d{8}T\d{6}Z-[^/]+"
+"""Names of versions; nothing else is followed, so that a pointer cannot lead out of its prefix."""
+
+_READ_ATTEMPTS = 20
 
 
 @dataclass(frozen=True)
@@ -64,11 +76,20 @@ class Manifest:
 
 @dataclass(frozen=True)
 class Pointer:
-    """What ``_latest.json`` says, with the ETag that a replacement is conditional on."""
+    """
+    What ``_latest.json`` says.
+
+    :param version: name of the current version.
+    :param fingerprint: identity of its content.
+    :param etag: what a replacement is conditional on.
+    :param history: versions that were current before, and until when (aware), the latest first; those that
+        were removed are left out.
+    """
 
     version: str
     fingerprint: str
     etag: str
+    history: tuple[tuple[str, datetime], ...] = ()
 
 
 def read_pointer(base_uri: str, store: ObjectStore) -> Pointer | None:
@@ -76,24 +97,44 @@ def read_pointer(base_uri: str, store: ObjectStore) -> Pointer | None:
     The pointer below ``base_uri``, or None when nothing has been published there.
 
     :raises InvalidManifestError: when there is one, but it cannot be understood.
+    :raises PublishConflictError: when it is replaced again and again while it is read.
     """
     uri = join(base_uri, POINTER_NAME)
-    for _ in range(5):
+    for _ in range(_READ_ATTEMPTS):
         info = store.head(uri)
         if info is None:
             return None
         try:
-            document = _json_object(uri, store.read(uri))
-        except DatasetNotFoundError:
+            # The ETag must be that of the bytes that are read; a replacement in between means reading again.
+            document = _json_object(uri, store.read(uri, etag=info.etag))
+        except SnapshotChangedError:
             continue
-        # The ETag must be that of the bytes that were read; a replacement in between means reading again.
-        again = store.head(uri)
-        if again is not None and again.etag == info.etag:
-            try:
-                return Pointer(str(document["version"]), str(document["fingerprint"]), info.etag)
-            except KeyError as error:
-                raise InvalidManifestError(f"{uri} has no {error}") from error
-    raise InvalidManifestError(f"{uri} changed five times while it was read: who keeps publishing there?")
+        return _pointer(uri, document, info.etag)
+    raise PublishConflictError(
+        f"{uri} changed {_READ_ATTEMPTS} times while it was read: who keeps publishing there?"
+    )
+
+
+def _pointer(uri: str, document: Mapping[str, Any], etag: str) -> Pointer:
+    try:
+        version, fingerprint = str(document["version"]), str(document["fingerprint"])
+    except KeyError as error:
+        raise InvalidManifestError(f"{uri} has no {error}") from error
+    if not re.fullmatch(VERSION_PATTERN, version):
+        raise InvalidManifestError(
+            f"{uri} names {version[:100]!r}, which is no version such as "
+            f"20260131T060412Z-3afba6144ca4-2660ec06: it was not written by this provider. Publish to "
+            f"another prefix."
+        )
+    try:
+        history = tuple(
+            (str(name), datetime.fromisoformat(until)) for name, until in document.get("history", ())
+        )
+    except (TypeError, ValueError) as error:
+        raise InvalidManifestError(f"{uri} has no valid 'history': {error}") from error
+    if any(until.tzinfo is None for _, until in history):
+        raise InvalidManifestError(f"{uri} has a 'history' with times that have no zone")
+    return Pointer(version, fingerprint, etag, history)
 
 
 def read_manifest(uri: str, *, s3_client: S3Client | None = None) -> Manifest:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,13 +12,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from airflow_provider_mlbridge.exceptions import SnapshotChangedError
+from airflow_provider_mlbridge.exceptions import ConfigurationError, SnapshotChangedError
 from airflow_provider_mlbridge.results import PinnedFile, Snapshot
 from airflow_provider_mlbridge.storage.evolution import union_schema
 from airflow_provider_mlbridge.storage.parquet import Footer, read_footers
 from airflow_provider_mlbridge.storage.rewriting import Scratch, rewrite
 from airflow_provider_mlbridge.storage.schemas import stored_type
-from airflow_provider_mlbridge.storage.scratch import check_unchanged, partition_folders
+from airflow_provider_mlbridge.storage.scratch import check_unchanged
 from airflow_provider_mlbridge.storage.store import ObjectStore, open_store
 from airflow_provider_mlbridge.storage.uris import local_path, stored_path
 
@@ -136,9 +137,7 @@ def _write_union(
     for number, footer in enumerate(footers):
         file = footer.file
         uri = snapshot.root + file.path
-        folder = scratch.folder.joinpath(*partition_folders(stored_path(snapshot.root, file.path)))
-        folder.mkdir(parents=True, exist_ok=True)
-        target = folder / f"{number:06d}.parquet"
+        target = _partition_folder(snapshot, file, scratch) / f"{number:06d}.parquet"
         fits = _columns(footer.schema) == _columns(schema)
         source = target if fits else scratch.folder / "source.parquet"
         if remote:
@@ -157,6 +156,23 @@ def _write_union(
     if not remote:
         check_unchanged(snapshot)
     return paths
+
+
+def _partition_folder(snapshot: Snapshot, file: PinnedFile, scratch: Scratch) -> Path:
+    # Hive partitions are columns, so their folders stay; nothing else of a key becomes part of a local path.
+    path = stored_path(snapshot.root, file.path)
+    folder = scratch.folder.joinpath(*(part for part in path.split("/")[:-1] if "=" in part))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        raise ConfigurationError(
+            f"{snapshot.root}{file.path}: the file has other columns than the rest, so that it is to be "
+            f"written anew, but its hive folders are longer than names of local folders may be. Give all "
+            f"files the same columns, or select other partitions."
+        ) from error
+    return folder
 
 
 def _fitted(batch: pa.RecordBatch, schema: pa.Schema) -> pa.Table:

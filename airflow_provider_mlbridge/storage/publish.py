@@ -3,8 +3,11 @@
 Publish a dataset so that readers see all of it or nothing of it.
 
 The order is: files into a new version prefix, the manifest, the pointer by compare-and-swap, the optional
-copy to ``latest.parquet``. A process that dies anywhere leaves the previous version current and whole; the
-next publication removes what it left behind.
+copy to ``latest.parquet``. A process that dies anywhere leaves the previous version current and whole; a
+later publication removes what it left behind.
+
+The pointer also lists the versions that were current before, so that those count which readers may know of,
+and not those of publications that died.
 """
 
 from __future__ import annotations
@@ -12,21 +15,23 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import random
 import secrets
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from airflow_provider_mlbridge.exceptions import (
     ConfigurationError,
     InvalidManifestError,
     PublishConflictError,
     StorageError,
-    StorageUnavailableError,
 )
+from airflow_provider_mlbridge.storage.local import is_temporary
 from airflow_provider_mlbridge.storage.manifest import (
     MANIFEST_NAME,
     MANIFEST_SCHEMA_VERSION,
@@ -47,9 +52,17 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 ABANDONED_AFTER = timedelta(hours=24)
-"""A version without manifest that is older than this belongs to a publication that died."""
+"""What is older than this and never became current belongs to a publication that died."""
 
 LATEST_NAME = "latest.parquet"
+
+OnConflict = Literal["raise", "retry"]
+"""What to do when another writer has published since a version was opened."""
+
+_POINTER_ATTEMPTS = 40
+_LONGEST_PAUSE_SECONDS = 1.0
+_HISTORY_LENGTH = 1000
+"""The most earlier versions that a pointer lists; of older ones only their age is known."""
 
 
 @dataclass(frozen=True)
@@ -124,21 +137,43 @@ def copy_latest(base_uri: str, name: str, store: ObjectStore) -> str:
 
 @contextmanager
 def publish_version(
-    base_uri: str, *, fingerprint: str, s3_client: S3Client | None = None, keep_versions: int = 5
+    base_uri: str,
+    *,
+    fingerprint: str,
+    s3_client: S3Client | None = None,
+    keep_versions: int = 5,
+    keep_at_least: timedelta = timedelta(0),
+    on_conflict: OnConflict = "raise",
 ) -> Iterator[Version]:
     """
     Open a new version below ``base_uri``; it counts once :meth:`Version.commit` has returned.
 
     :param base_uri: the prefix that all versions share.
     :param fingerprint: identity of what is published.
-    :param keep_versions: how many versions to keep, the new one included; at least 1.
+    :param keep_versions: how many versions to keep, the new one included; at least 1. The one that was
+        current until now is kept in any case.
+    :param keep_at_least: how long to keep a version after it was current, whatever the count says.
+    :param on_conflict: ``raise`` when a later version must be made in knowledge of the one before; ``retry``
+        to put this version on top of another writer's, as long as that one has another fingerprint.
     :raises PublishConflictError: from ``commit``, when another writer published meanwhile.
     """
     check_uri(base_uri, argument="output_uri")
+    if on_conflict not in get_args(OnConflict):
+        raise ConfigurationError(f"on_conflict must be 'raise' or 'retry', got {on_conflict!r}")
+    if keep_at_least < timedelta(0):
+        raise ConfigurationError(f"keep_at_least must not be negative, got {keep_at_least}")
     if keep_versions < 1:
         raise ConfigurationError(f"keep_versions must be at least 1, got {keep_versions}")
     store = open_store(base_uri, s3_client=s3_client)
-    version = Version(base_uri, fingerprint, store, keep_versions, read_pointer(base_uri, store))
+    version = Version(
+        base_uri,
+        fingerprint,
+        store,
+        read_pointer(base_uri, store),
+        keep_versions=keep_versions,
+        keep_at_least=keep_at_least,
+        on_conflict=on_conflict,
+    )
     try:
         yield version
     finally:
@@ -154,8 +189,11 @@ class Version:
         base_uri: str,
         fingerprint: str,
         store: ObjectStore,
-        keep_versions: int,
         previous: Pointer | None,
+        *,
+        keep_versions: int,
+        keep_at_least: timedelta,
+        on_conflict: OnConflict,
     ) -> None:
         now = datetime.now(UTC)
         # The time sorts versions, the fingerprint tells people which is which, the random part keeps two
@@ -167,7 +205,10 @@ class Version:
         self._fingerprint = fingerprint
         self._store = store
         self._keep = keep_versions
+        self._keep_at_least = keep_at_least
+        self._on_conflict = on_conflict
         self._previous = previous
+        self._ignores_conditions: bool | None = None
         self._created_at = now
         self._files: list[dict[str, Any]] = []
 
@@ -190,7 +231,8 @@ class Version:
 
         :param details: what to say about the content; plain JSON.
         :param latest_parquet: name of the file to copy to ``latest.parquet`` below the base prefix.
-        :raises PublishConflictError: when another writer published since this version was opened.
+        :raises PublishConflictError: when another writer published since this version was opened, and
+            ``on_conflict`` does not say to go on, or other writers kept doing so.
         """
         document = {
             "schema_version": MANIFEST_SCHEMA_VERSION,
@@ -205,16 +247,24 @@ class Version:
         # From here on the version may be the current one, even when no answer tells so: it is not discarded
         # unless the pointer is seen to name another.
         self.committed = True
-        try:
-            self._move_pointer(manifest_uri, body)
-        except (PublishConflictError, StorageUnavailableError):
-            pointer = read_pointer(self._base_uri, self._store)
-            if pointer is None or pointer.version != self.name:
-                self.committed = False
-                raise
-            log.info(
-                "%s names this version: only the answer to its write was lost", self._base_uri + POINTER_NAME
-            )
+        for attempt in range(1, _POINTER_ATTEMPTS + 1):
+            try:
+                self._move_pointer(manifest_uri, body)
+                break
+            except StorageError as error:
+                pointer = self._pointer_after(error)
+                if pointer is not None and self._was_current(pointer):
+                    log.info(
+                        "%s has named this version: only the answer to its write was lost",
+                        self._base_uri + POINTER_NAME,
+                    )
+                    break
+                if not self._may_retry(error, pointer) or attempt == _POINTER_ATTEMPTS:
+                    self.committed = False
+                    raise
+                self._previous = pointer
+            # Of all who try at once one succeeds; the pauses differ, so that they come less and less at once.
+            time.sleep(random.uniform(0, min(_LONGEST_PAUSE_SECONDS, 0.02 * 2**attempt)))  # noqa: S311
         latest_uri = None
         if latest_parquet is not None:
             latest_uri = copy_latest(self._base_uri, latest_parquet, self._store)
@@ -228,17 +278,38 @@ class Version:
     def discard(self) -> None:
         """Delete what was uploaded; called when the block is left without a commit."""
         try:
-            self._store.delete([info.uri for info in self._store.list(self.uri)])
+            self._store.delete_below(self.uri)
         except StorageError as error:
             # The error that ended the block is the one to report; a later publication removes the rest.
             log.warning("%s could not be removed: %s", self.uri, error)
 
+    def _pointer_after(self, error: StorageError) -> Pointer | None:
+        try:
+            return read_pointer(self._base_uri, self._store)
+        except StorageError as unknown:
+            raise error from unknown
+
+    def _was_current(self, pointer: Pointer) -> bool:
+        return self.name == pointer.version or any(self.name == name for name, _ in pointer.history)
+
+    def _may_retry(self, error: StorageError, pointer: Pointer | None) -> bool:
+        if self._on_conflict != "retry" or not isinstance(error, PublishConflictError):
+            return False
+        # Another version of the same is as good as this one: the caller is told, and may take it.
+        return pointer is None or pointer.fingerprint != self._fingerprint
+
     def _move_pointer(self, manifest_uri: str, manifest_body: bytes) -> None:
         pointer_uri = self._base_uri + POINTER_NAME
-        body = json.dumps({"version": self.name, "fingerprint": self._fingerprint}).encode()
+        history = [
+            [name, until.isoformat(timespec="seconds")] for name, until in self._kept()[:_HISTORY_LENGTH]
+        ]
+        document = {"version": self.name, "fingerprint": self._fingerprint, "history": history}
+        body = json.dumps(document).encode()
         previous = self._previous
         try:
-            if self._ignores_conditions(manifest_uri, manifest_body):
+            if self._ignores_conditions is None:
+                self._ignores_conditions = self._overwrites(manifest_uri, manifest_body)
+            if self._ignores_conditions:
                 raise ConditionalWriteUnsupportedError(
                     "a PUT with If-None-Match overwrote an existing object"
                 )
@@ -265,7 +336,7 @@ class Version:
                 ) from None
             self._store.put(pointer_uri, body, content_type="application/json")
 
-    def _ignores_conditions(self, uri: str, body: bytes) -> bool:
+    def _overwrites(self, uri: str, body: bytes) -> bool:
         """Probe on an object of our own: a store that honours ``If-None-Match: *`` must refuse this PUT."""
         try:
             self._store.put(uri, body, content_type="application/json", if_absent=True)
@@ -273,25 +344,49 @@ class Version:
             return False
         return True
 
-    def _remove_old_versions(self) -> None:
-        folder = self._base_uri + VERSIONS_FOLDER + "/"
-        complete: dict[str, bool] = {}
-        newest: dict[str, datetime] = {}
-        objects: dict[str, list[str]] = {}
-        for info in self._store.list(folder):
-            name = info.uri.removeprefix(folder).split("/", 1)[0]
-            complete[name] = complete.get(name, False) or info.uri == f"{folder}{name}/{MANIFEST_NAME}"
-            newest[name] = max(newest.get(name, info.modified_at), info.modified_at)
-            objects.setdefault(name, []).append(info.uri)
-        others = sorted((name for name in complete if name != self.name and complete[name]), reverse=True)
+    def _was_current_before(self) -> list[tuple[str, datetime]]:
+        """The versions that were current, and until when, the latest first."""
+        if self._previous is None:
+            return []
+        return [(self._previous.version, datetime.now(UTC)), *self._previous.history]
+
+    def _kept(self) -> list[tuple[str, datetime]]:
+        """Those of them that stay."""
         now = datetime.now(UTC)
         # The version that was current until now is kept whatever the count says: a reader may be at it.
-        previous = self._previous.version if self._previous else None
-        expired = [name for name in others[self._keep - 1 :] if name != previous]
-        abandoned = [name for name in complete if not complete[name] and now - newest[name] > ABANDONED_AFTER]
-        for name in expired + abandoned:
-            # The manifest goes first, so that a reader never finds a complete-looking version with holes.
-            uris = sorted(objects[name], key=lambda uri: not uri.endswith("/" + MANIFEST_NAME))
-            self._store.delete(uris[:1])
-            self._store.delete(uris[1:])
-            log.info("removed version %s of %s", name, self._base_uri)
+        count = max(1, self._keep - 1)
+        return [
+            (name, until)
+            for position, (name, until) in enumerate(self._was_current_before())
+            if position < count or now - until < self._keep_at_least
+        ]
+
+    def _remove_old_versions(self) -> None:
+        folder = self._base_uri + VERSIONS_FOLDER + "/"
+        newest: dict[str, datetime] = {}
+        for info in self._store.list(folder):
+            name = info.uri.removeprefix(folder).split("/", 1)[0]
+            newest[name] = max(newest.get(name, info.modified_at), info.modified_at)
+        kept = {self.name, *(name for name, _ in self._kept())}
+        pointer = read_pointer(self._base_uri, self._store)
+        if pointer is not None:
+            # Others may have published since.
+            kept |= {pointer.version, *(name for name, _ in pointer.history)}
+        expired = {name for name, _ in self._was_current_before()}
+        now = datetime.now(UTC)
+        # Others never became current, or so long ago that no pointer lists them. One that is young may be
+        # about to become it.
+        longest = max(ABANDONED_AFTER, self._keep_at_least)
+        for name, modified_at in newest.items():
+            if name not in kept and (name in expired or now - modified_at > longest):
+                # The manifest goes first, so that a reader never finds a complete-looking version with holes.
+                self._store.delete([f"{folder}{name}/{MANIFEST_NAME}"])
+                self._store.delete_below(f"{folder}{name}/")
+                log.info("removed version %s of %s", name, self._base_uri)
+        if not self._base_uri.startswith("s3://"):
+            # What a process that was killed had not put into its place.
+            self._store.delete(
+                info.uri
+                for info in self._store.level(self._base_uri)[1]
+                if is_temporary(info.uri.rsplit("/", 1)[-1]) and now - info.modified_at > ABANDONED_AFTER
+            )

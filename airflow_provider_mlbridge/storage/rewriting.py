@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-import errno
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from airflow_provider_mlbridge.exceptions import InvalidParquetError, ScratchLimitError
+from airflow_provider_mlbridge.storage.disk import full_scratch, is_full
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -95,8 +95,8 @@ def rewrite(
                     scratch.take(size - written, uri)
                     written = size
     except (pa.ArrowException, OSError) as error:
-        if getattr(error, "errno", None) == errno.ENOSPC:
-            raise ScratchLimitError(f"{uri}: the disk of {scratch.folder.parent} is full") from error
+        if is_full(error):
+            raise full_scratch(uri, scratch.folder.parent) from error
         raise InvalidParquetError(
             f"{uri} cannot be read: {error}. Let its producer write it again."
         ) from error

@@ -18,6 +18,7 @@ from airflow_provider_mlbridge.exceptions import (
     StorageError,
     StorageUnavailableError,
 )
+from airflow_provider_mlbridge.storage.disk import scratch_errors
 from airflow_provider_mlbridge.storage.store import ConditionalWriteUnsupportedError, ObjectInfo
 from airflow_provider_mlbridge.storage.uris import split_s3
 
@@ -118,7 +119,9 @@ class S3Store:
         start: int = 0,
         length: int | None = None,
     ) -> bytes:
-        """Bytes of the object, by one GET with ``Range`` and ``If-Match``."""
+        """Bytes of the object, by one GET with ``Range`` and ``If-Match``; again when its body breaks off."""
+        from botocore.exceptions import BotoCoreError
+
         bucket, key = split_s3(uri)
         options: dict[str, Any] = {}
         if etag is not None:
@@ -130,6 +133,13 @@ class S3Store:
         elif start:
             options["Range"] = f"bytes={start}-"
         with _errors(uri, etag=etag):
+            # boto3 repeats a request that fails, but not the reading of a body that breaks off.
+            for _ in range(_BODY_ATTEMPTS - 1):
+                body = self._client.get_object(Bucket=bucket, Key=key, **options)["Body"]
+                try:
+                    return body.read()
+                except BotoCoreError:
+                    body.close()
             return self._client.get_object(Bucket=bucket, Key=key, **options)["Body"].read()
 
     def download(self, uri: str, path: Path, *, size: int, etag: str, version_id: str | None = None) -> None:
@@ -141,7 +151,7 @@ class S3Store:
         """
         from concurrent.futures import ThreadPoolExecutor
 
-        with path.open("wb") as file:
+        with scratch_errors(uri, path), path.open("wb") as file:
             file.truncate(size)
 
             def fetch(start: int) -> None:
@@ -154,14 +164,8 @@ class S3Store:
                     pass
 
     def _read_part(self, uri: str, *, etag: str, version_id: str | None, start: int, length: int) -> bytes:
-        # boto3 repeats a request that fails, but not the reading of a body that breaks off.
-        for attempt in range(_BODY_ATTEMPTS):
-            try:
-                data = self.read(uri, etag=etag, version_id=version_id, start=start, length=length)
-            except StorageUnavailableError:
-                if attempt == _BODY_ATTEMPTS - 1:
-                    raise
-                continue
+        for _ in range(_BODY_ATTEMPTS):
+            data = self.read(uri, etag=etag, version_id=version_id, start=start, length=length)
             if len(data) == length:
                 return data
         raise StorageUnavailableError(
@@ -219,6 +223,10 @@ class S3Store:
                     f"{len(failures)} of {len(batch)} objects below {batch[0]} could not be deleted; first: "
                     f"{first.get('Key')}: {first.get('Code')} {first.get('Message')}"
                 )
+
+    def delete_below(self, prefix_uri: str) -> None:
+        """Delete all objects below the prefix."""
+        self.delete([info.uri for info in self.list(prefix_uri)])
 
     def _stored(self, uri: str) -> ObjectInfo:
         info = self.head(uri)

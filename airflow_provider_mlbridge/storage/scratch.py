@@ -34,9 +34,10 @@ def local_files(
     """
     Local paths of the snapshot's files, in its order, for the length of the block.
 
-    Objects in S3 are downloaded, pinned, into a folder of their own below ``scratch_dir``, numbered, with the
-    folders of hive partitions kept, and deleted at the end. Files that are
-    local already are used in place and checked before and after.
+    Objects in S3 are downloaded, pinned, into a folder of their own below ``scratch_dir``, and deleted at the
+    end. They are numbered: nothing of a key becomes part of a local path, since keys may differ in ways that
+    a file system does not tell apart (``a//b``), hold ``..``, or be longer than a file name may be. Files
+    that are local already are used in place and checked before and after.
 
     :param scratch_dir: folder for temporary files; the system's when None.
     :param scratch_limit_bytes: the most that may be downloaded; nine tenths of the free space when None.
@@ -56,23 +57,12 @@ def local_files(
         store = open_store(snapshot.root, s3_client=s3_client)
         paths: list[Path] = []
         for number, file in enumerate(snapshot.files):
-            path = Path(folder, *partition_folders(file.path), f"{number:06d}.parquet")
-            path.parent.mkdir(parents=True, exist_ok=True)
+            path = Path(folder, f"{number:06d}.parquet")
             store.download(
                 snapshot.root + file.path, path, size=file.size, etag=file.etag, version_id=file.version_id
             )
             paths.append(path)
         yield paths
-
-
-def partition_folders(key: str) -> list[str]:
-    """
-    The hive folders of a key, such as ``day=2026-01-01``.
-
-    Nothing else of a key becomes part of a local path: keys may differ in ways that a file system does not
-    tell apart (``a//b``), hold ``..``, or be longer than a file name may be.
-    """
-    return [part for part in key.split("/")[:-1] if "=" in part]
 
 
 def _check_size(snapshot: Snapshot, folder: str, limit: int | None) -> None:

@@ -21,11 +21,22 @@ from airflow_provider_mlbridge.exceptions import (
     DatasetEmptyError,
     DatasetIncompleteError,
     DatasetNotFoundError,
-    InvalidManifestError,
     SnapshotChangedError,
 )
 from airflow_provider_mlbridge.results import FeatureSet, PinnedFile, QualitySummary, Snapshot
-from airflow_provider_mlbridge.storage.manifest import POINTER_NAME, VERSIONS_FOLDER, read_manifest
+from airflow_provider_mlbridge.storage.integrity import (
+    check_complete,
+    check_unchanged_since,
+    manifest_above,
+    published_below,
+)
+from airflow_provider_mlbridge.storage.manifest import (
+    POINTER_NAME,
+    VERSION_PATTERN,
+    VERSIONS_FOLDER,
+    Manifest,
+    read_manifest,
+)
 from airflow_provider_mlbridge.storage.selection import PartitionSelector, Selection, check_selector
 from airflow_provider_mlbridge.storage.store import ObjectInfo, ObjectStore, open_store
 from airflow_provider_mlbridge.storage.uris import as_prefix, check_uri, is_table
@@ -40,7 +51,7 @@ _IN_PROGRESS = ("_temporary", ".hive-staging", "_delta_log_tmp", ".spark-staging
 
 _DELTA_LOG = re.compile(r"(^|/)_delta_log/[^/]+\.json$")
 
-_UNPUBLISHED = re.compile(rf"{VERSIONS_FOLDER}/\d{{8}}T\d{{6}}Z-[^/]+/")
+_UNPUBLISHED = re.compile(rf"{VERSIONS_FOLDER}/{VERSION_PATTERN}/")
 
 _TABLE_METADATA = re.compile(r"(^|/)metadata/[^/]+\.metadata\.json$")
 
@@ -87,6 +98,7 @@ def pin_snapshot(
     :raises DatasetNotFoundError: when nothing is stored there, or nothing in those partitions.
     :raises DatasetEmptyError: when there is no Parquet file, or one of no bytes.
     :raises DatasetIncompleteError: when a writer is at work there.
+    :raises InvalidManifestError: when a published dataset is not all of what its manifest says.
     :raises SnapshotChangedError: when an earlier snapshot no longer holds.
     """
     selection = check_selector(partitions)
@@ -234,13 +246,29 @@ def _pin(uri: str, selection: Selection, s3_client: S3Client | None) -> Snapshot
                 raise ConfigurationError(f"partitions: {uri} is one file, which has no partitions")
             return _snapshot(uri, uri, [PinnedFile("", info.size, info.etag, info.version_id)], [info])
     root = as_prefix(uri)
-    pointer = store.head(root + POINTER_NAME)
-    if pointer is not None:
+    if store.head(root + POINTER_NAME) is None:
+        manifest = manifest_above(root, store, s3_client)
+    else:
         manifest = read_manifest(root, s3_client=s3_client)
         root = manifest.version_uri
-    snapshot = _pin_root(uri, root, store, selection)
-    if pointer is not None:
-        _check_against_manifest(snapshot, manifest.etags)
+    if manifest is None:
+        return _pin_root(uri, root, store, selection)
+    return _pin_published(uri, root, store, selection, manifest)
+
+
+def _pin_published(
+    uri: str, root: str, store: ObjectStore, selection: Selection, manifest: Manifest
+) -> Snapshot:
+    """Pin what a manifest says is below ``root``, all of it, and unchanged."""
+    same = Selection(selection.wanted)
+    published = published_below(root, manifest, lambda path: _is_data(path) and same.holds("", path))
+    try:
+        snapshot = _pin_root(uri, root, store, selection)
+    except (DatasetNotFoundError, DatasetEmptyError):
+        check_complete(root, published, (info.uri.removeprefix(root) for info in store.list(root)))
+        raise
+    check_unchanged_since(root, published, snapshot.files)
+    check_complete(root, published, (file.path for file in snapshot.files))
     return snapshot
 
 
@@ -271,14 +299,14 @@ def _pin_root(uri: str, root: str, store: ObjectStore, selection: Selection) -> 
                 f"{uri} is being written: {info.uri} is a temporary file of a writer. Wait for the writer; "
                 f"if it died, delete {root}{busy}/."
             )
-        if any(part.startswith(("_", ".")) for part in relative.split("/")):
+        if _is_hidden(relative):
             continue
         if _UNPUBLISHED.match(relative):
             raise DatasetIncompleteError(
                 f"{uri} is being published for the first time: {info.uri} belongs to a version, but there is "
                 f"no {POINTER_NAME} yet. Wait for the publisher, or run it again if it died."
             )
-        if relative.endswith((".parquet", ".parq", ".pq")) or _is_athena_file(relative):
+        if _is_data(relative):
             objects.append(info)
     if selection.wanted:
         selected = [info for info in objects if selection.holds(root, info.uri.removeprefix(root))]
@@ -316,6 +344,17 @@ def _is_table_of_iceberg(uri: str, metadata: str) -> ConfigurationError:
     )
 
 
+def _is_hidden(relative: str) -> bool:
+    return any(part.startswith(("_", ".")) for part in relative.split("/"))
+
+
+def _is_data(relative: str) -> bool:
+    """Whether an object of this name below the root belongs to the datamart."""
+    return not _is_hidden(relative) and (
+        relative.endswith((".parquet", ".parq", ".pq")) or _is_athena_file(relative)
+    )
+
+
 def _is_athena_file(relative: str) -> bool:
     """Athena's CTAS and INSERT write files without an ending, named by the query's id."""
     name = relative.rsplit("/", 1)[-1]
@@ -336,12 +375,3 @@ def _snapshot(uri: str, root: str, files: list[PinnedFile], objects: list[Object
         modified_at=max(info.modified_at for info in objects).astimezone(UTC).isoformat(timespec="seconds"),
         files=tuple(files),
     )
-
-
-def _check_against_manifest(snapshot: Snapshot, etags: Mapping[str, str]) -> None:
-    for file in snapshot.files:
-        if etags.get(file.path) != file.etag:
-            raise InvalidManifestError(
-                f"{snapshot.root}{file.path} is not the file that was published: ETag {file.etag}, the "
-                f"manifest says {etags.get(file.path)}. Published versions must not be changed; publish anew."
-            )

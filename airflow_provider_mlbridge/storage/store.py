@@ -72,6 +72,7 @@ class ObjectStore(Protocol):
         Write the pinned object to ``path``.
 
         :raises SnapshotChangedError: when the object is another one by now, or gone.
+        :raises ScratchLimitError: when the disk of ``path`` is full.
         """
 
     def put(
@@ -100,6 +101,9 @@ class ObjectStore(Protocol):
 
     def delete(self, uris: Iterable[str]) -> None:
         """Delete objects; those that are not there are passed over."""
+
+    def delete_below(self, prefix_uri: str) -> None:
+        """Delete all objects below the prefix, and the folder that it is where the store has folders."""
 
 
 class ConditionalWriteUnsupportedError(Exception):

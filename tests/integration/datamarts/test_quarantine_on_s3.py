@@ -4,13 +4,16 @@
 from __future__ import annotations
 
 import io
+import threading
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from pytest_mock import MockerFixture
 
+from airflow_provider_mlbridge.exceptions import PublishConflictError
 from airflow_provider_mlbridge.features.build import build_feature_set
-from airflow_provider_mlbridge.quality import validate
+from airflow_provider_mlbridge.quality import quarantine, validate
 from airflow_provider_mlbridge.storage import pin_snapshot, read_manifest
 from tests.integration.storage.conftest import parquet_bytes
 from tests.unit.quality.quarantine_support import expect, judge_and_quarantine, quarantine_of
@@ -73,3 +76,35 @@ def test_bad_rows_are_set_aside_and_features_built_from_the_others(
     assert features.rows == 197
     # The same again is recognised; nothing is written.
     assert quarantine_of(validate(mart, WANTED, s3_client=s3_client), base, s3_client=s3_client).reused
+
+
+def test_tasks_that_set_different_rows_aside_at_once(
+    mart: str, bucket: str, s3_client: Any, mocker: MockerFixture
+) -> None:
+    base = f"s3://{bucket}/quarantine"
+    regions = ["north", "south"]
+    reports = [validate(mart, WANTED, partitions={"region": name}, s3_client=s3_client) for name in regions]
+    both = threading.Barrier(2, timeout=60)
+    real = quarantine._Split.write
+
+    def together(split: Any, version: Any) -> None:
+        both.wait()
+        real(split, version)
+
+    mocker.patch.object(quarantine._Split, "write", together)
+    results: dict[str, Any] = {}
+
+    def run(name: str, report: Any) -> None:
+        try:
+            results[name] = quarantine_of(report, base, s3_client=s3_client)
+        except PublishConflictError as error:
+            results[name] = error
+
+    threads = [threading.Thread(target=run, args=item) for item in zip(regions, reports, strict=True)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=120)
+    for name in regions:
+        clean = pin_snapshot(results[name].clean_uri, s3_client=s3_client)
+        assert [file.path.split("/")[0] for file in clean.files] == [f"region={name}"]

@@ -1,15 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import errno
+import json
 import logging
+import os
 import threading
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
 from airflow_provider_mlbridge.exceptions import (
+    ConfigurationError,
+    DatasetEmptyError,
     InvalidManifestError,
     PublishConflictError,
     StorageAccessError,
@@ -17,6 +23,7 @@ from airflow_provider_mlbridge.exceptions import (
 )
 from airflow_provider_mlbridge.storage import (
     Published,
+    Version,
     find_published,
     open_store,
     pin_snapshot,
@@ -25,6 +32,7 @@ from airflow_provider_mlbridge.storage import (
 )
 from airflow_provider_mlbridge.storage import publish as publish_module
 from airflow_provider_mlbridge.storage.s3 import S3Store
+from airflow_provider_mlbridge.storage.uris import local_path
 from tests.integration.storage.conftest import Place, parquet_bytes
 
 pytestmark = pytest.mark.integration
@@ -211,6 +219,204 @@ def test_old_versions_are_removed_and_abandoned_ones_too(
     assert versions == {"f3", "f4"}
 
 
+def versions(place: Place) -> set[str]:
+    return {name.split("/")[2].split("-")[1] for name in place.names() if "/versions/" in name}
+
+
+def test_versions_that_never_became_current_do_not_count(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(self: Any, *arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    for number in range(2):
+        publish(place, f"f{number}", parquet_bytes(number + 1), tmp_path, keep_versions=3)
+    for number in range(3):
+        dead = publish_version(place.root + "out/", fingerprint=f"dead{number}", s3_client=place.client)
+        version = dead.__enter__()
+        version.add_bytes("features.parquet", parquet_bytes(9))
+        with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+            patched.setattr(Version, "_move_pointer", die)
+            version.commit({})
+    publish(place, "f2", parquet_bytes(3), tmp_path, keep_versions=3)
+    assert versions(place) == {"f0", "f1", "f2", "dead0", "dead1", "dead2"}
+    monkeypatch.setattr(publish_module, "ABANDONED_AFTER", timedelta(seconds=-1))
+    publish(place, "f3", parquet_bytes(4), tmp_path, keep_versions=3)
+    assert versions(place) == {"f1", "f2", "f3"}
+
+
+def test_a_version_is_kept_for_some_time_whatever_the_count(place: Place, tmp_path: Path) -> None:
+    for number in range(4):
+        publish(
+            place, f"f{number}", parquet_bytes(1), tmp_path, keep_versions=1, keep_at_least=timedelta(days=7)
+        )
+    assert versions(place) == {"f0", "f1", "f2", "f3"}
+    publish(place, "f4", parquet_bytes(1), tmp_path, keep_versions=1)
+    assert versions(place) == {"f3", "f4"}
+
+
+def test_the_time_counts_from_when_a_version_was_replaced(place: Place, tmp_path: Path) -> None:
+    base = place.root + "out/"
+    week = timedelta(days=7)
+    for number in range(3):
+        publish(place, f"f{number}", parquet_bytes(1), tmp_path, keep_versions=1, keep_at_least=week)
+    # As if the first had been replaced eight days ago, and the second, just as old, six days ago.
+    pointer = json.loads(place.store.read(base + "_latest.json"))
+    assert [name.split("-")[1] for name, _ in pointer["history"]] == ["f1", "f0"]
+    for entry, days in zip(pointer["history"], (6, 8), strict=True):
+        entry[1] = (datetime.now(UTC) - timedelta(days=days)).isoformat()
+    place.store.put(base + "_latest.json", json.dumps(pointer).encode())
+    publish(place, "f3", parquet_bytes(1), tmp_path, keep_versions=1, keep_at_least=week)
+    assert versions(place) == {"f1", "f2", "f3"}
+
+
+def test_writers_of_different_things_all_get_their_turn(place: Place) -> None:
+    base = place.root + "out/"
+    barrier = threading.Barrier(6)
+    outcomes: list[Any] = []
+
+    def write(number: int) -> None:
+        try:
+            with publish_version(
+                base,
+                fingerprint=f"w{number}",
+                s3_client=place.client,
+                keep_versions=1,
+                keep_at_least=timedelta(days=1),
+                on_conflict="retry",
+            ) as version:
+                version.add_bytes("features.parquet", parquet_bytes(number + 1))
+                barrier.wait(timeout=30)
+                outcomes.append(version.commit({}).version_uri)
+        except PublishConflictError as error:
+            outcomes.append(error)
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+    assert sorted(uri.split("-")[-2] for uri in map(str, outcomes)) == [f"w{number}" for number in range(6)]
+    # None was overwritten: each was current once, and all are there.
+    assert versions(place) == {f"w{number}" for number in range(6)}
+    pointer = json.loads(place.store.read(base + "_latest.json"))
+    current = {pointer["version"], *(name for name, _ in pointer["history"])}
+    assert {f"{base}versions/{name}/" for name in current} == set(outcomes)
+
+
+def test_a_second_version_of_the_same_is_not_put_on_top(place: Place) -> None:
+    base = place.root + "out/"
+    with publish_version(base, fingerprint="f", s3_client=place.client, on_conflict="retry") as version:
+        version.add_bytes("a.parquet", parquet_bytes(1))
+        with publish_version(base, fingerprint="f", s3_client=place.client) as other:
+            other.commit({})
+        with pytest.raises(PublishConflictError):
+            version.commit({})
+    assert read_manifest(base, s3_client=place.client).version_uri == other.uri
+
+
+def test_a_lost_answer_of_a_version_that_was_replaced_since(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real_put = type(place.store).put
+
+    def put(self: Any, uri: str, data: bytes, **options: Any) -> Any:
+        answer = real_put(self, uri, data, **options)
+        if uri.endswith("_latest.json"):
+            monkeypatch.undo()
+            publish(place, "f2", parquet_bytes(2), tmp_path)
+            raise PublishConflictError("a repeat of the request met the version that it had written")
+        return answer
+
+    monkeypatch.setattr(type(place.store), "put", put)
+    published = publish(place, "f1", parquet_bytes(3), tmp_path)
+    assert read_manifest(place.root + "out/", s3_client=place.client).fingerprint == "f2"
+    assert place.store.head(published.version_uri + "features.parquet") is not None
+
+
+def test_a_refused_pointer_leaves_nothing_behind(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(place, "f1", parquet_bytes(3), tmp_path)
+    before = place.names()
+    real_put = type(place.store).put
+
+    def put(self: Any, uri: str, data: bytes, **options: Any) -> Any:
+        if uri.endswith("_latest.json"):
+            raise StorageAccessError("no s3:PutObject")
+        return real_put(self, uri, data, **options)
+
+    monkeypatch.setattr(type(place.store), "put", put)
+    with pytest.raises(StorageAccessError, match="no s3:PutObject"):
+        publish(place, "f2", parquet_bytes(3), tmp_path)
+    assert place.names() == before
+
+
+def test_a_killed_writer_on_disk_leaves_no_folders_or_temporary_files_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = tmp_path / "lake/out"
+    place = Place(f"{tmp_path}/lake/", None, open_store(str(base)))
+    abandoned = publish_version(str(base), fingerprint="dead").__enter__()
+    abandoned.add_bytes("clean/month=1/a.parquet", b"half")
+    with pytest.raises(RuntimeError), publish_version(str(base), fingerprint="f0") as version:
+        version.add_bytes("clean/month=1/a.parquet", b"half")
+        raise RuntimeError
+    assert [path.name for path in base.glob("versions/*")] == [abandoned.name]
+    temporary = base / "._latest.parquet.abc.tmp"
+    temporary.write_bytes(b"half")
+    publish(place, "f1", parquet_bytes(3), tmp_path)
+    assert temporary.exists()
+    monkeypatch.setattr(publish_module, "ABANDONED_AFTER", timedelta(seconds=-1))
+    publish(place, "f2", parquet_bytes(3), tmp_path)
+    assert not temporary.exists()
+    assert len(list(base.glob("versions/*"))) == 2
+
+
+@pytest.mark.parametrize("version", ["../../secret", "..", "", "20260131T060412Z-a/../../../secret"])
+def test_a_pointer_that_leads_elsewhere_is_not_followed(place: Place, version: str) -> None:
+    place.put("secret/x.parquet", parquet_bytes())
+    manifest = {"schema_version": 1, "fingerprint": "x", "files": [], "details": {}}
+    place.put("secret/manifest.json", json.dumps(manifest).encode())
+    place.put("out/versions/keep", b"")
+    place.put("out/_latest.json", json.dumps({"version": version, "fingerprint": "x"}).encode())
+    for read in (pin_snapshot, read_manifest):
+        with pytest.raises(InvalidManifestError, match="which is no version such as"):
+            read(place.root + "out/", s3_client=place.client)
+
+
+def test_a_damaged_history_is_named(place: Place, tmp_path: Path) -> None:
+    publish(place, "f1", parquet_bytes(3), tmp_path)
+    uri = place.root + "out/_latest.json"
+    pointer = json.loads(place.store.read(uri))
+    for history in (5, [["a"]], [["a", "b"]], [["a", "2026-01-01T00:00:00"]]):
+        place.store.put(uri, json.dumps({**pointer, "history": history}).encode())
+        with pytest.raises(InvalidManifestError, match="'history'"):
+            read_manifest(place.root + "out/", s3_client=place.client)
+
+
+@pytest.mark.parametrize("options", [{"on_conflict": "wait"}, {"keep_at_least": timedelta(-1)}])
+def test_wrong_options(tmp_path: Path, options: Any) -> None:
+    with pytest.raises(ConfigurationError, match=next(iter(options))):
+        publish_version(str(tmp_path), fingerprint="f", **options).__enter__()
+
+
+def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    store = open_store(str(tmp_path))
+    (tmp_path / "source").write_bytes(b"x")
+    for write in (
+        lambda: store.put(f"{tmp_path}/out/a", b"x"),
+        lambda: store.upload(tmp_path / "source", f"{tmp_path}/out/a"),
+    ):
+        with pytest.raises(StorageUnavailableError, match=r"/out: cannot write: No space .* Free some space"):
+            write()
+    assert list((tmp_path / "out").iterdir()) == []
+
+
 def test_a_role_that_may_not_delete_still_publishes(
     place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -247,6 +453,44 @@ def test_a_published_file_that_was_overwritten_is_noticed(place: Place, tmp_path
     place.store.put(published.version_uri + "features.parquet", parquet_bytes(4))
     with pytest.raises(InvalidManifestError, match="is not the file that was published"):
         pin_snapshot(place.root + "out/", s3_client=place.client)
+
+
+@pytest.mark.parametrize("part", ["", "versions", "clean"])
+def test_a_published_file_that_is_gone_is_noticed(place: Place, part: str) -> None:
+    base = place.root + "out/"
+    with publish_version(base, fingerprint="f", s3_client=place.client) as version:
+        names = [f"clean/k=a b%/{number}.parquet" for number in range(3)]
+        if place.root.startswith("file://"):
+            names = [quote(name, safe="/=") for name in names]
+        for name in names:
+            version.add_bytes(name, parquet_bytes(3))
+        version.add_bytes("quarantined/_NO_ROWS", b"no rows")
+        version.commit({})
+    uri = {"": base, "versions": version.uri, "clean": version.uri + "clean/"}[part]
+    assert pin_snapshot(uri, s3_client=place.client).file_count == 3
+    if place.client is None:
+        # Whoever gives a path finds what was published by URI.
+        assert pin_snapshot(str(local_path(uri)) + "/").file_count == 3
+    with pytest.raises(DatasetEmptyError):
+        pin_snapshot(version.uri + "quarantined/", s3_client=place.client)
+    for gone in (names[1:2], names):
+        place.store.delete([version.uri + name for name in gone])
+        with pytest.raises(InvalidManifestError, match=rf"{len(gone)} files are missing: .*1\.parquet"):
+            pin_snapshot(uri, s3_client=place.client)
+
+
+def test_a_selected_partition_of_which_a_file_is_gone(place: Place) -> None:
+    base = place.root + "out/"
+    with publish_version(base, fingerprint="f", s3_client=place.client) as version:
+        for month in (1, 2):
+            version.add_bytes(f"month={month}/a.parquet", parquet_bytes(3))
+        version.commit({})
+    place.store.delete([version.uri + "month=1/a.parquet"])
+    snapshot = pin_snapshot(base, partitions={"month": 2}, s3_client=place.client)
+    assert [file.path for file in snapshot.files] == ["month=2/a.parquet"]
+    assert dict(snapshot.partitions) == {"month": ("2",)}
+    with pytest.raises(InvalidManifestError, match="1 files are missing: month=1/a.parquet"):
+        pin_snapshot(base, partitions={"month": 1}, s3_client=place.client)
 
 
 def test_a_store_that_ignores_conditions_is_found_out_and_named(

@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import errno
 import json
+import os
+import shutil
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from botocore.exceptions import ResponseStreamingError
 
 from airflow_provider_mlbridge.exceptions import (
     ConfigurationError,
@@ -19,7 +23,9 @@ from airflow_provider_mlbridge.exceptions import (
     StorageUnavailableError,
 )
 from airflow_provider_mlbridge.results import Snapshot
-from airflow_provider_mlbridge.storage import local_files, pin_snapshot, read_footers
+from airflow_provider_mlbridge.storage import local_files, opened_snapshot, pin_snapshot, read_footers
+from airflow_provider_mlbridge.storage.partitions import partition_columns
+from airflow_provider_mlbridge.storage.s3 import S3Store
 from tests.integration.storage.conftest import Place, parquet_bytes
 
 pytestmark = pytest.mark.integration
@@ -218,11 +224,83 @@ def test_a_large_snapshot_travels_as_its_fingerprint_and_is_checked(place: Place
         pin_snapshot(document, s3_client=place.client)
 
 
-def test_hive_partitions_keep_their_folders_locally(place: Place) -> None:
-    place.put("mart/day=2026-01-01/a.parquet", parquet_bytes(2))
-    snapshot = pin_snapshot(place.root + "mart/", s3_client=place.client)
-    with local_files(snapshot, s3_client=place.client) as paths:
-        assert paths[0].parent.name == "day=2026-01-01"
+def test_partitions_whose_folders_no_local_file_can_have(bucket: str, s3_client: Any) -> None:
+    value = "v" * 300
+    s3_client.put_object(Bucket=bucket, Key=f"mart/k={value}/a.parquet", Body=parquet_bytes(2))
+    snapshot = pin_snapshot(f"s3://{bucket}/mart/", s3_client=s3_client)
+    with local_files(snapshot, s3_client=s3_client) as paths:
+        assert paths[0].read_bytes() == parquet_bytes(2)
+    (column,) = partition_columns(snapshot, ["id"])
+    assert column.values == (value,)
+
+
+def test_a_long_folder_of_files_that_are_written_anew_is_named(bucket: str, s3_client: Any) -> None:
+    key = f"mart/k={'v' * 300}/"
+    s3_client.put_object(Bucket=bucket, Key=key + "a.parquet", Body=parquet_bytes(2))
+    s3_client.put_object(Bucket=bucket, Key=key + "b.parquet", Body=parquet_bytes(other=[1]))
+    snapshot = pin_snapshot(f"s3://{bucket}/mart/", schema_evolution="union", s3_client=s3_client)
+    with (
+        pytest.raises(ConfigurationError, match="longer than names of local folders"),
+        opened_snapshot(snapshot, s3_client=s3_client),
+    ):
+        pass
+
+
+class BrokenBodies:
+    """A client whose first answers break off while they are read."""
+
+    def __init__(self, client: Any, count: int) -> None:
+        self._client = client
+        self.left = count
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    def get_object(self, **options: Any) -> Any:
+        answer = self._client.get_object(**options)
+        if self.left:
+            self.left -= 1
+            answer["Body"].close()
+            answer["Body"] = self
+        return answer
+
+    def read(self) -> bytes:
+        raise ResponseStreamingError(error="Connection broken")
+
+    def close(self) -> None:
+        """As bodies can be closed."""
+
+
+def test_an_answer_that_breaks_off_is_asked_for_again(bucket: str, s3_client: Any, tmp_path: Any) -> None:
+    s3_client.put_object(Bucket=bucket, Key="a", Body=b"12345")
+    uri = f"s3://{bucket}/a"
+    client: Any = BrokenBodies(s3_client, 2)
+    store = S3Store(client)
+    assert store.read(uri) == b"12345"
+    client.left = 2
+    info = store.head(uri)
+    assert info is not None
+    store.download(uri, tmp_path / "a", size=5, etag=info.etag)
+    assert (tmp_path / "a").read_bytes() == b"12345"
+    client.left = 99
+    with pytest.raises(StorageUnavailableError, match="Connection broken"):
+        store.read(uri)
+    assert client.left == 96
+
+
+def test_a_disk_that_fills_up_under_a_download(
+    place: Place, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    place.put("a", b"12345")
+    info = place.store.head(place.root + "a")
+    assert info is not None
+    monkeypatch.setattr(os, "pwrite", full)
+    monkeypatch.setattr(shutil, "copyfileobj", full)
+    with pytest.raises(ScratchLimitError, match="became full while temporary files were written"):
+        place.store.download(info.uri, tmp_path / "a", size=5, etag=info.etag)
 
 
 def test_keys_that_a_file_system_does_not_tell_apart_stay_apart(bucket: str, s3_client: Any) -> None:

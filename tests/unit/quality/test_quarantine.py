@@ -4,13 +4,15 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -24,7 +26,7 @@ from airflow_provider_mlbridge.exceptions import (
     ScratchLimitError,
     SnapshotChangedError,
 )
-from airflow_provider_mlbridge.quality import quarantine, validate
+from airflow_provider_mlbridge.quality import quarantine, row_split, split_identity, validate
 from airflow_provider_mlbridge.storage import pin_snapshot, read_manifest
 from tests.unit.iceberg.tables import catalog_in, data_files, delete_positions
 from tests.unit.quality.quarantine_support import expect, judge_and_quarantine, quarantine_of, rows_of, write
@@ -236,6 +238,68 @@ def test_a_repeat_publishes_nothing_new(months: str, tmp_path: Path) -> None:
     other = judge_and_quarantine(months, [{**BETWEEN, "kwargs": {**BETWEEN["kwargs"], "max_value": 9}}], uri)
     assert other.uri != first.uri
     assert len(list((tmp_path / "q/versions").iterdir())) == 2
+
+
+def test_what_another_run_needs_is_kept_for_a_week(months: str, tmp_path: Path) -> None:
+    uri = f"file://{tmp_path}/q"
+
+    def split(bound: int, **options: Any) -> Any:
+        wanted = expect("column_values_to_be_between", column="v", max_value=bound)
+        return judge_and_quarantine(months, [wanted], uri, **options)
+
+    results = [split(bound) for bound in range(5)]
+    assert [Path(result.clean_uri.removeprefix("file://")).is_dir() for result in results] == [True] * 5
+    split(9, keep_versions=2, keep_at_least=timedelta(0))
+    assert len(list((tmp_path / "q/versions").iterdir())) == 2
+
+
+def test_other_rows_found_by_the_same_expectation(months: str, tmp_path: Path) -> None:
+    # As when the code of an expectation was changed, which its type and arguments do not show.
+    report = validate(months, [BETWEEN])
+    (result,) = report.results
+    found = []
+    for position in (1, 3):
+        outcome = replace(
+            result.outcome,
+            engine="gx",
+            result={**result.outcome.result, "unexpected_count": 1},
+            unexpected_positions=np.array([position]),
+        )
+        changed = replace(report, results=(replace(result, outcome=outcome),))
+        found.append(quarantine_of(changed, f"file://{tmp_path}/q"))
+    assert [[row["id"] for row in rows_of(item.quarantined_uri)] for item in found] == [[11], [13]]
+    assert quarantine_of(changed, f"file://{tmp_path}/q").reused
+
+
+@pytest.mark.parametrize("key", ["rows", "reasons"])
+def test_a_version_that_counted_otherwise_is_not_taken(months: str, tmp_path: Path, key: str) -> None:
+    first = judge_and_quarantine(months, [BETWEEN], f"file://{tmp_path}/q")
+    path = Path(first.manifest_uri.removeprefix("file://"))
+    manifest = json.loads(path.read_text())
+    if key == "rows":
+        manifest["details"]["rows"] += 1
+    else:
+        manifest["details"]["reasons"][0]["rows"] = 1
+    path.write_text(json.dumps(manifest))
+    again = judge_and_quarantine(months, [BETWEEN], f"file://{tmp_path}/q")
+    assert not again.reused
+    assert again.uri != first.uri
+
+
+def test_another_release_judges_anew(months: str, tmp_path: Path, mocker: MockerFixture) -> None:
+    judge_and_quarantine(months, [BETWEEN], f"file://{tmp_path}/q")
+    mocker.patch.object(split_identity, "__version__", "0.0.0")
+    assert not judge_and_quarantine(months, [BETWEEN], f"file://{tmp_path}/q").reused
+
+
+def test_a_disk_that_fills_up_while_rows_are_split(tmp_path: Path) -> None:
+    source = write(tmp_path / "a.parquet", pa.table({"v": list(range(100_000))}))
+    (tmp_path / "clean.parquet").symlink_to("/dev/full")
+    with (
+        row_split.BadRows(None, 0) as bad_rows,
+        pytest.raises(ScratchLimitError, match=r"a\.parquet: the disk of .* became full"),
+    ):
+        row_split.split_file(source, 0, bad_rows, [], "a.parquet", tmp_path)
 
 
 def test_a_split_that_disagrees_with_the_verdict_is_not_published(months: str, tmp_path: Path) -> None:

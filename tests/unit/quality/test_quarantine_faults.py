@@ -63,7 +63,7 @@ def test_a_writer_that_is_killed_leaves_a_whole_version(tmp_path: Path) -> None:
     assert not result.reused
 
 
-def test_another_writer_was_first(tmp_path: Path, mocker: MockerFixture) -> None:
+def test_another_writer_published_something_else(tmp_path: Path, mocker: MockerFixture) -> None:
     write_mart(tmp_path)
     report = validate(f"file://{tmp_path}/mart", [BETWEEN])
     base = f"file://{tmp_path}/q"
@@ -75,9 +75,49 @@ def test_another_writer_was_first(tmp_path: Path, mocker: MockerFixture) -> None
         real(split, version)
 
     mocker.patch.object(quarantine._Split, "write", overtaken)
-    with pytest.raises(PublishConflictError):
-        quarantine_of(report, base)
-    assert read_manifest(base).fingerprint == "f" * 64
+    result = quarantine_of(report, base)
+    assert not result.reused
+    assert read_manifest(base).version_uri == result.uri
+    # Theirs is as whole as before.
+    assert len(list((tmp_path / "q").glob("versions/*/manifest.json"))) == 2
+
+
+def test_writers_of_different_splits_at_once(tmp_path: Path, mocker: MockerFixture) -> None:
+    write_mart(tmp_path)
+    base = f"file://{tmp_path}/q"
+    bounds = range(100, 700, 100)
+    reports = {
+        bound: validate(
+            f"file://{tmp_path}/mart",
+            [expect("column_values_to_be_between", column="v", max_value=bound - 1)],
+        )
+        for bound in bounds
+    }
+    all_of_them = threading.Barrier(len(bounds), timeout=60)
+    real = quarantine._Split.write
+
+    def together(split: Any, version: Any) -> None:
+        # None has seen another's version.
+        all_of_them.wait()
+        real(split, version)
+
+    mocker.patch.object(quarantine._Split, "write", together)
+    results: dict[int, Any] = {}
+
+    def run(bound: int) -> None:
+        try:
+            results[bound] = quarantine_of(reports[bound], base)
+        except PublishConflictError as error:
+            results[bound] = error
+
+    threads = [threading.Thread(target=run, args=(bound,)) for bound in bounds]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=120)
+    # Whoever reads later finds the rows of its own run, though only three versions count.
+    found = {bound: len(rows_of(results[bound].clean_uri)) for bound in bounds}
+    assert found == {bound: sum(row * 7919 % 1000 < bound for row in range(ROWS)) for bound in bounds}
 
 
 def test_two_writers_of_the_same(tmp_path: Path, mocker: MockerFixture) -> None:
