@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from airflow_provider_mlbridge.quality.arguments import shown
 from airflow_provider_mlbridge.quality.catalog import COLUMN_MAX_AGE, COLUMN_TYPE, GX_CORE
 from airflow_provider_mlbridge.quality.inputs import conditions, dbt_sql
 from airflow_provider_mlbridge.quality.inputs.odcs_sla import SECONDS
@@ -46,7 +47,7 @@ class Call:
         """A list of columns."""
         given = self.kwargs.get(argument)
         if not isinstance(given, list) or not given:
-            raise NotExpressibleError(f"{argument!r} is no list of columns")
+            raise NotExpressibleError(f"{shown(argument)} is no list of columns")
         return [name if name in self.types else dbt_sql.column_name(name) for name in map(str, given)]
 
     def only(self, *arguments: str, **harmless: Any) -> None:
@@ -61,7 +62,7 @@ class Call:
                 continue
             if name in harmless and (harmless[name] == value or harmless[name] is ...):
                 continue
-            raise NotExpressibleError(f"the argument {name!r} is not read")
+            raise NotExpressibleError(f"the argument {shown(name)} is not read")
 
 
 def translate(call: Call) -> Translated:
@@ -112,7 +113,7 @@ def _readings(value: Any) -> list[Any]:
     if isinstance(value, int | float):
         return [value, str(value)]
     if not isinstance(value, str):
-        raise NotExpressibleError(f"{value!r} is no value to compare with")
+        raise NotExpressibleError(f"{shown(value)} is no value to compare with")
     try:
         number = dbt_sql.literal(value)
     except NotExpressibleError:

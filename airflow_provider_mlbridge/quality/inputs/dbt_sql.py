@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from airflow_provider_mlbridge.quality.arguments import shown
 from airflow_provider_mlbridge.quality.inputs import conditions
 from airflow_provider_mlbridge.quality.inputs.thresholds import NotExpressibleError
 
@@ -48,7 +49,7 @@ def column_name(text: object) -> str:
     """
     if isinstance(text, str) and _COLUMN.fullmatch(text.strip()):
         return text.strip().strip('"`')
-    raise NotExpressibleError(f"{text!r} is an expression and no name of a column")
+    raise NotExpressibleError(f"{shown(text)} is an expression and no name of a column")
 
 
 def literal(value: object) -> Any:
@@ -65,7 +66,7 @@ def literal(value: object) -> Any:
             return text[1:-1].replace("''", "'")
         if _NUMBER.fullmatch(text):
             return _number(text)
-    raise NotExpressibleError(f"{value!r} is an expression and no literal")
+    raise NotExpressibleError(f"{shown(value)} is an expression and no literal")
 
 
 def predicates(sql: object) -> list[Predicate]:
@@ -75,7 +76,7 @@ def predicates(sql: object) -> list[Predicate]:
     :raises NotExpressibleError: for any other SQL.
     """
     if not isinstance(sql, str):
-        raise NotExpressibleError(f"{sql!r} is no SQL")
+        raise NotExpressibleError(f"{shown(sql)} is no SQL")
     tokens = _tokens(sql)
     found = []
     while True:

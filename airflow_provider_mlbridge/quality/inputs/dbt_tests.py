@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any
 
+from airflow_provider_mlbridge.quality.arguments import shown
 from airflow_provider_mlbridge.quality.catalog import EXPECTATION_TYPES
 from airflow_provider_mlbridge.quality.inputs import conditions, dbt_sql
 from airflow_provider_mlbridge.quality.inputs.dbt_packages import Call, translate
@@ -150,14 +151,14 @@ def _limited(
         raise NotExpressibleError("'fail_calc' is SQL of your own")
     counts = _counts(limit)
     if counts is None:
-        raise NotExpressibleError(f"the threshold {limit!r} is no single range of numbers of failures")
+        raise NotExpressibleError(f"the threshold {shown(limit)} is no single range of numbers of failures")
     if counts == Counts(0, 0):
         return translated
     if config.get("limit") is not None:
         raise NotExpressibleError("'limit' caps the failures that the threshold counts")
     if (call.package, call.name) != ("dbt", "not_null"):
         # The others count groups and values, not rows.
-        raise NotExpressibleError(f"the threshold {limit!r} is exact for the test not_null only")
+        raise NotExpressibleError(f"the threshold {shown(limit)} is exact for the test not_null only")
     kwargs = translated[0][1]
     condition = conditions.is_null(kwargs["column"])
     if "row_condition" in kwargs:

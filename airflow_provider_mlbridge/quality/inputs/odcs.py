@@ -130,9 +130,9 @@ def _choose(objects: list[Mapping[str, Any]], wanted: str | None) -> int:
         return 0
     found = [position for position, item in enumerate(objects) if wanted in _names(item)]
     if not found:
-        raise ConfigurationError(f"there is no schema object {wanted!r}; valid are {known}")
+        raise ConfigurationError(f"there is no schema object {shown(wanted)!r}; valid are {known}")
     if len(found) > 1:
-        raise ConfigurationError(f"{wanted!r} means {len(found)} schema objects; give the id of one")
+        raise ConfigurationError(f"{shown(wanted)!r} means {len(found)} schema objects; give the id of one")
     return found[0]
 
 
@@ -151,7 +151,7 @@ def _properties(chosen: Mapping[str, Any], path: str) -> list[_Property]:
             raise ConfigurationError(f"{where}.name is missing")
         column = text_at(document.get("physicalName"), f"{where}.physicalName") or name
         if any(name == other.document["name"] for other in found):
-            raise ConfigurationError(f"{where}.name: the property {name!r} is there twice")
+            raise ConfigurationError(f"{where}.name: the property {shown(name)!r} is there twice")
         found.append(_Property(where, column, document))
     return found
 
@@ -243,5 +243,5 @@ def _refuse_unknown(collector: Collector, document: Mapping[str, Any], keys: str
             collector.refuse(
                 f"{path}.{key}".removeprefix("."),
                 document[key],
-                f"{key!r} is no key of the standard here.{close_names(key, known)}",
+                f"{shown(key)!r} is no key of the standard here.{close_names(key, known)}",
             )

@@ -126,7 +126,7 @@ def add_rules(
                 collector.refuse(
                     f"{where}.{key}",
                     document[key],
-                    f"{key!r} is no key of a quality rule.{close_names(key, _KEYS)}",
+                    f"{shown(key)!r} is no key of a quality rule.{close_names(key, _KEYS)}",
                 )
         type_ = document.get("type", "library")
         if type_ not in _TYPES:
@@ -202,7 +202,7 @@ def _add_metric(rule: _Rule) -> None:
         arguments = {**beside, **arguments}
     for key in arguments:
         if key not in _ARGUMENTS.get(metric, ()):
-            rule.refuse(f"{key!r} is no argument of {metric}", arguments[key])
+            rule.refuse(f"{shown(key)!r} is no argument of {metric}", arguments[key])
     for operator in operators:
         ranges = allowed(operator, rule.document[operator], f"{rule.path}.{operator}")
         try:

@@ -49,7 +49,9 @@ def add_agreements(
         if kind is None:
             raise ConfigurationError(f"{path}.property is missing")
         if kind.lower() not in _AGES:
-            collector.refuse(path, agreement, f"{kind!r} is about the service, not about what the data holds")
+            collector.refuse(
+                path, agreement, f"{shown(kind)!r} is about the service, not about what the data holds"
+            )
             continue
         seconds = _seconds(collector, path, agreement)
         if seconds is None:
@@ -98,7 +100,7 @@ def _add_age(
         owner, name = next(iter(names)), ""
     if owner not in names or (name and name not in columns):
         why = (
-            f"{name!r} is no property of the schema object"
+            f"{shown(name)!r} is no property of the schema object"
             if owner in names
             else "it is about another schema object"
             if owner or name

@@ -107,7 +107,7 @@ def logical_type(document: Mapping[str, Any], path: str) -> str | None:
     logical = text_at(document.get("logicalType"), f"{path}.logicalType")
     if logical is not None and logical not in _OPTIONS:
         raise ConfigurationError(
-            f"{path}.logicalType must be one of {', '.join(map(repr, _OPTIONS))}, got {logical!r}"
+            f"{path}.logicalType must be one of {', '.join(map(repr, _OPTIONS))}, got {shown(logical)!r}"
         )
     return logical
 
@@ -127,7 +127,8 @@ def add_options(collector: Collector, path: str, column: str, document: Mapping[
             collector.refuse(
                 f"{where}.{name}",
                 options[name],
-                f"{name!r} is no option of the type {logical!r}.{close_names(name, frozenset(known))}",
+                f"{shown(name)!r} is no option of the type {shown(logical)!r}."
+                f"{close_names(name, frozenset(known))}",
             )
     given = {name: value for name, value in options.items() if name in known and value is not None}
     _add_lengths(collector, where, column, given)

@@ -196,6 +196,17 @@ def test_what_is_written_for_another_program_is_not_repeated(rule: dict[str, Any
     assert "hunter2" not in str(item)
 
 
+@pytest.mark.parametrize("rule", [
+    {"metric": "rowCount", "mustBe": 1, "k" * 5000: 1},
+    {"metric": "nullValues", "mustBe": 1, "arguments": {"k" * 5000: 1}},
+    {"type": "custom", "engine": "k" * 5000},
+    {"rule": "k" * 5000},
+])  # fmt: skip
+def test_long_words_are_cut_in_what_is_listed(rule: dict[str, Any]) -> None:
+    assert all(len(item.why) < 500 for item in load(rule).unsupported)
+    assert load(rule).unsupported
+
+
 def test_dates_are_not_counted_as_text() -> None:
     rule = {"metric": "invalidValues", "arguments": {"validValues": ["2024-01-31"]}, "mustBeLessThan": 9}
     assert "no dates in lists" in load(rule, logical="date").unsupported[0].why
