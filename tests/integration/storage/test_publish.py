@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import threading
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -408,10 +409,11 @@ def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fsync", full)
     store = open_store(str(tmp_path))
     (tmp_path / "source").write_bytes(b"x")
-    for write in (
+    writes: list[Callable[[], Any]] = [
         lambda: store.put(f"{tmp_path}/out/a", b"x"),
         lambda: store.upload(tmp_path / "source", f"{tmp_path}/out/a"),
-    ):
+    ]
+    for write in writes:
         with pytest.raises(StorageUnavailableError, match=r"/out: cannot write: No space .* Free some space"):
             write()
     assert list((tmp_path / "out").iterdir()) == []
