@@ -23,8 +23,10 @@ _SPARSE = 8
 """Possible keys per row from which on a hash table is faster than bits."""
 _SHARE = 16
 """The part of the memory limit that the bits of all threads may take."""
-_LARGEST = 10**9 - 2
-"""DuckDB's limit for bits."""
+_SLICE = 125 * 10**6
+"""Possible keys that are counted at a time: 16 MB of bits for each thread."""
+_SLICES = 8
+"""Slices up to which reading the key again and again is faster than a hash table."""
 
 Measure = Callable[[Sequence[str]], Mapping[str, Any]]
 
@@ -99,14 +101,19 @@ class Groupings:
             for column in grouping.keys
         ]
         key, size = _numbered(grouping, extremes)
+        # Bits of a slice at a time, so that memory does not grow with the number of possible keys.
         limits = self._session.limits
-        if size > min(_LARGEST, _SPARSE * rows, limits.memory_bytes // _SHARE * 8 // self._session.threads):
+        slice_size = min(_SLICE, limits.memory_bytes // _SHARE * 8 // self._session.threads)
+        if size > min(_SPARSE * rows, _SLICES * slice_size):
             return None
-        bits = f"bit_count(bitstring_agg({key}, 0, {size - 1}) FILTER (WHERE {grouping.where}))"
-        found = self._measure([bits, count])
-        distinct, rows = found[bits], found[count]
-        if isinstance(distinct, CannotCheckError) or isinstance(rows, CannotCheckError):
-            return None
+        distinct = 0
+        for start in range(0, size, slice_size):
+            bits = _bits(key, grouping.where, start, min(start + slice_size, size), size)
+            found = self._measure([bits, count])
+            if isinstance(found[bits], CannotCheckError) or isinstance(found[count], CannotCheckError):
+                return None
+            distinct += found[bits] or 0
+        rows = found[count]
         if not rows:
             return {ROWS: 0, DISTINCT: 0, REPEATED: 0}
         if distinct == rows:
@@ -134,6 +141,13 @@ class Groupings:
         else:
             groups = f"({groups})"
         return f"WITH groups AS {groups} SELECT {listed} FROM {over}"  # noqa: S608
+
+
+def _bits(key: str, where: str, start: int, stop: int, size: int) -> str:
+    """A measure: how many keys numbered from ``start`` to ``stop`` there are."""
+    if start or stop < size:
+        where = f"{where} AND {key} BETWEEN {start} AND {stop - 1}"
+    return f"bit_count(bitstring_agg({key}, {start}, {stop - 1}) FILTER (WHERE {where}))"
 
 
 def _mention(measures: Iterable[str], name: str) -> bool:

@@ -13,8 +13,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pytest_mock import MockerFixture
 
 from airflow_provider_mlbridge.quality import validate
+from airflow_provider_mlbridge.quality.engines.duckdb_session import Session
 from airflow_provider_mlbridge.quality.instants import Instant
 from airflow_provider_mlbridge.quality.table import Column, read_table
 from airflow_provider_mlbridge.storage import pin_snapshot
@@ -284,3 +286,26 @@ def test_the_file_with_a_page_that_cannot_be_read_is_named(write_parquet: Writer
     assert broken.success is None
     assert "could not read b.parquet" in str(broken.exception_message)
     assert whole.success is True
+
+
+@pytest.mark.parametrize("repeated", [False, True])
+def test_keys_are_counted_slice_by_slice(
+    write_parquet: Writer, mocker: MockerFixture, *, repeated: bool
+) -> None:
+    mocker.patch("airflow_provider_mlbridge.quality.engines.groupings._SLICE", 7)
+    query = mocker.spy(Session, "query")
+    ids: list[int | None] = [*range(40), None, 3 if repeated else 45]
+    path = write_parquet("t.parquet", {"x": ids})
+    suite = [
+        expect("values_to_be_unique"),
+        expect("unique_value_count_to_be_between", min_value=41, max_value=41),
+    ]
+    report = validate(str(path), suite)
+    if repeated:
+        assert [item.success for item in report.results] == [False, False]
+        assert report.results[0].unexpected_count == 2
+    else:
+        assert [item.success for item in report.results] == [True, True]
+        slices = [call for call in query.call_args_list if "bitstring_agg" in call.args[1]]
+        # 46 possible keys, seven at a time.
+        assert len(slices) == 7
