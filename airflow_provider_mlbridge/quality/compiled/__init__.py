@@ -20,6 +20,8 @@ an error or mislead:
   lists them all, which for a unique column is every value. The verdict considers all.
 - Means, deviations and quantiles are computed in doubles, also of 32-bit floats, in which pandas stays. The
   last digit may differ, and with it the verdict on a value that lies exactly on a threshold of z-scores.
+- Sums and means of doubles are compensated, where pandas lets rounding add up. Between runs with several
+  threads the last digit may differ, and of deviations the last four: leave bounds that much room.
 """
 
 from __future__ import annotations

@@ -74,7 +74,7 @@ def _total(function: str) -> Callable[[Expectation, Table, datetime], Check]:
             measure = mean_measure(column, condition)
         else:
             # The sum of nothing is 0, as in pandas.
-            measure = f"coalesce({function}({_addend(column)}) {_rows(column, condition)}, 0)"
+            measure = f"coalesce({_added(function, column, condition)}, 0)"
         return Check(lambda values: between_outcome("duckdb", values[0], expectation.kwargs), (measure,))
 
     return compiler
@@ -88,7 +88,19 @@ def _addend(column: Column) -> str:
 
 def mean_measure(column: Column, condition: str | None) -> str:
     """The mean of a column of numbers."""
-    return f"avg({_addend(column)}) {_rows(column, condition)}"
+    return _added("avg", column, condition)
+
+
+def _added(function: str, column: Column, condition: str | None) -> str:
+    """The sum or the mean; of doubles with what rounding loses added back, so that all digits but one hold."""
+    rows = _rows(column, condition)
+    plain = f"{function}({_addend(column)}) {rows}"
+    if column.family not in ("float", "decimal"):
+        return plain
+    total = f"fsum({_addend(column)}) {rows}"
+    careful = total if function == "sum" else f"{total} / (count(*) {rows})"
+    # It finds no sum with infinite numbers in it, and none that is infinite itself.
+    return f"(CASE WHEN isfinite({total}) THEN {careful} ELSE {plain} END)"
 
 
 def stdev_measures(column: Column, condition: str | None) -> tuple[str, str]:
