@@ -221,7 +221,13 @@ def _clean_part(value: object, s3_client: S3Client | None) -> Snapshot | None:
         raise DatasetEmptyError(
             f"all {value.rows} rows of {value.snapshot.uri} are in quarantine, in {value.quarantine_uri}"
         )
-    found = _pin(value.clean_uri, Selection({}), s3_client)
+    try:
+        found = _pin(value.clean_uri, Selection({}), s3_client)
+    except InvalidManifestError as error:
+        raise SnapshotChangedError(
+            f"{value.clean_uri} is not what was written there when {value.snapshot.uri} was checked: {error} "
+            f"Run the chain again from its first task."
+        ) from error
     if found.fingerprint != value.clean_fingerprint:
         raise SnapshotChangedError(
             f"{value.clean_uri} is not what was written there when {value.snapshot.uri} was checked: "
