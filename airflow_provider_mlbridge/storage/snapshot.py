@@ -21,6 +21,7 @@ from airflow_provider_mlbridge.exceptions import (
     DatasetEmptyError,
     DatasetIncompleteError,
     DatasetNotFoundError,
+    InvalidManifestError,
     SnapshotChangedError,
 )
 from airflow_provider_mlbridge.results import FeatureSet, PinnedFile, QualitySummary, Snapshot
