@@ -74,7 +74,7 @@ def integration_dag(mode: str, **training: Any) -> DAG:
                     "severity": "warning",
                 },
             ],
-            report_uri=f"{ML_URI}/reports/{mode}/{{{{ run_id }}}}/",
+            report_uri=f"{ML_URI}/reports/{mode}/",
         )
         features = FeatureBuildOperator(
             task_id="build_features",

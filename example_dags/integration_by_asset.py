@@ -60,7 +60,7 @@ with DAG(
         unique=["flight_id"],
         not_null=["flight_id", "arrived_late_30"],
         min_rows=1000,
-        report_uri=f"{ML_URI}/reports/by_asset/{{{{ run_id }}}}/",
+        report_uri=f"{ML_URI}/reports/by_asset/",
     )
     features = FeatureBuildOperator(
         task_id="build_features",

@@ -49,7 +49,7 @@ with DAG(
         unique=["flight_id"],
         not_null=["flight_id", "arrived_late_30"],
         min_rows=1000,
-        report_uri=f"{ML_URI}/reports/by_external_task/{{{{ run_id }}}}/",
+        report_uri=f"{ML_URI}/reports/by_external_task/",
     )
     features = FeatureBuildOperator(
         task_id="build_features",

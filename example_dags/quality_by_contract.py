@@ -29,5 +29,5 @@ with DAG(
         datamart=DATAMART,
         contract="flight_delays.odcs.yaml",
         contract_schema="flight_delays",
-        report_uri=f"{ML_URI}/reports/quality_by_contract/{{{{ run_id }}}}/",
+        report_uri=f"{ML_URI}/reports/quality_by_contract/",
     )

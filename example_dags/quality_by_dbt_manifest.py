@@ -29,5 +29,5 @@ with DAG(
         datamart=DATAMART,
         dbt_manifest="flight_delays_manifest.json",
         dbt_model="flight_delays",
-        report_uri=f"{ML_URI}/reports/quality_by_dbt_manifest/{{{{ run_id }}}}/",
+        report_uri=f"{ML_URI}/reports/quality_by_dbt_manifest/",
     )

@@ -49,5 +49,5 @@ with DAG(
         datamart=DATAMART,
         suite=flight_delays_suite,
         fail_on="warn",
-        report_uri=f"{ML_URI}/reports/quality_by_gx_objects/{{{{ run_id }}}}/",
+        report_uri=f"{ML_URI}/reports/quality_by_gx_objects/",
     )

@@ -30,5 +30,5 @@ with DAG(
         unique=["flight_id", ["carrier", "scheduled_departure", "flight_id"]],
         min_rows=1000,
         max_age=timedelta(days=7),
-        report_uri=f"{ML_URI}/reports/quality_by_shorthands/{{{{ run_id }}}}/",
+        report_uri=f"{ML_URI}/reports/quality_by_shorthands/",
     )

@@ -28,5 +28,5 @@ with DAG(
         task_id="check_quality",
         datamart=DATAMART,
         suite="flight_delays_suite.json",
-        report_uri=f"{ML_URI}/reports/quality_by_suite/{{{{ run_id }}}}/",
+        report_uri=f"{ML_URI}/reports/quality_by_suite/",
     )

@@ -347,6 +347,9 @@ class DatamartQualityOperator(LeavesWhenKilled, BaseOperator):
             summary.duration_seconds,
             f"; report: {where}" if where else "",
         )
+        if report.success:
+            for line in summary.failed_expectations:
+                self.log.warning("Let pass: %s", line)
         for constraint in report.unsupported:
             self.log.warning("Not checked, for no expectation stands for it: %s", constraint)
         if summary.quarantined_rows is not None:
@@ -387,13 +390,19 @@ def _password_of(conn_id: str | None) -> str | None:
     """
     The password of a connection.
 
-    :raises ConfigurationError: when it has none.
+    :raises ConfigurationError: when it does not exist, or has none.
     """
     if conn_id is None:
         return None
     from airflow.sdk import BaseHook
+    from airflow.sdk.exceptions import AirflowNotFoundException
 
-    password = BaseHook.get_connection(conn_id).password
+    try:
+        password = BaseHook.get_connection(conn_id).password
+    except AirflowNotFoundException as error:
+        raise ConfigurationError(
+            f"hash_key_conn_id={conn_id!r}: there is no such Airflow connection"
+        ) from error
     if not password:
         raise ConfigurationError(f"hash_key_conn_id={conn_id!r}: the connection has no password")
     return str(password)

@@ -325,6 +325,9 @@ class QualityReport:
         lines = [result.description for result in (*self.fatal, *self.not_checked)]
         shown = "".join(f"\n  - {line}" for line in lines[:_SHOWN])
         more = f"\n  and {len(lines) - _SHOWN} more" if len(lines) > _SHOWN else ""
+        lenient = len(self.failed) - len(self.fatal)
+        if lenient:
+            more += f"\n  ({lenient} more failed with a severity that fail_on={self.fail_on!r} lets pass)"
         if self.quarantine_error:
             more += f"\n  Nothing was put into quarantine: {self.quarantine_error}"
         where = f"\nFull report: {report_uri}" if report_uri else ""

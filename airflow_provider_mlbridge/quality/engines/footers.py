@@ -9,7 +9,12 @@ from datetime import datetime
 from itertools import zip_longest
 from typing import Any
 
-from airflow_provider_mlbridge.quality.catalog import COLUMN_MAX_AGE, COLUMN_TYPE, DATAMART_MAX_AGE
+from airflow_provider_mlbridge.quality.catalog import (
+    COLUMN_MAX_AGE,
+    COLUMN_TYPE,
+    DATAMART_MAX_AGE,
+    close_names,
+)
 from airflow_provider_mlbridge.quality.column_types import parse_type
 from airflow_provider_mlbridge.quality.expectation import Expectation
 from airflow_provider_mlbridge.quality.instants import Instant, nanoseconds
@@ -46,9 +51,11 @@ def _column_to_exist(expectation: Expectation, table: Table, _: datetime) -> Out
 
 
 def _column_type(expectation: Expectation, table: Table, _: datetime) -> Outcome:
-    column = table.by_name.get(expectation.kwargs["column"])
+    name = expectation.kwargs["column"]
+    column = table.by_name.get(name)
     if column is None:
-        return Outcome("footer", False, {"observed_value": None, "details": "the column does not exist"})
+        details = f"there is no such column.{close_names(name, table.by_name)}"
+        return Outcome("footer", False, {"observed_value": None, "details": details})
     rule = parse_type(expectation.kwargs["type_"])
     return Outcome(
         "footer", rule.matches(column.type_name, column.family), {"observed_value": column.type_name}

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import difflib
 import json
+import os
 from collections.abc import Mapping
 from datetime import date
 from os import PathLike
@@ -37,7 +39,11 @@ def read_bytes(source: object, argument: str, *, limit: int, s3_client: S3Client
     :raises ConfigurationError: when nothing is there (unlike a datamart, it does not come by waiting), or
         more than ``limit``.
     """
-    uri = check_uri(str(source), argument=argument)
+    text = str(source)
+    if "://" not in text:
+        # Outside of Airflow, a relative path is below the folder that Python runs in.
+        text = os.path.abspath(text)  # noqa: PTH100  (a slash at the end is dropped, dots are resolved)
+    uri = check_uri(text, argument=argument)
     try:
         store = open_store(uri, s3_client=s3_client)
         found = store.head(uri)
@@ -48,6 +54,22 @@ def read_bytes(source: object, argument: str, *, limit: int, s3_client: S3Client
         return store.read(uri)
     except (DatasetNotFoundError, IsADirectoryError, NotADirectoryError) as error:
         raise ConfigurationError(f"{argument}={uri!r}: {error}") from error
+
+
+def refuse_misspelt(key: object, known: frozenset[str], path: str) -> None:
+    """
+    Refuse a key that is one letter or so away from one that the standard has.
+
+    Listed as what is not judged, it would leave a constraint out that its author believes is kept.
+
+    :raises ConfigurationError: naming the place and the key that was meant.
+    """
+    near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.8)
+    if near:
+        raise ConfigurationError(
+            f"{path or 'the contract'}: there is no key {shown(key)!r}. Did you mean {near[0]!r}? What is "
+            f"not of the standard goes into customProperties."
+        )
 
 
 def read_yaml(source: object, argument: str, *, s3_client: S3Client | None) -> dict[str, Any]:

@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_mlbridge.exceptions import ConfigurationError
-from airflow_provider_mlbridge.quality.catalog import close_names
 from airflow_provider_mlbridge.quality.inputs.documents import (
     flag_at,
     list_at,
     mapping_at,
     read_yaml,
+    refuse_misspelt,
     shown,
     text_at,
 )
@@ -240,8 +240,9 @@ def _refuse_unknown(collector: Collector, document: Mapping[str, Any], keys: str
     known = frozenset(keys.split())
     for key in document:
         if key not in known:
+            refuse_misspelt(key, known, path)
             collector.refuse(
                 f"{path}.{key}".removeprefix("."),
                 document[key],
-                f"{shown(key)!r} is no key of the standard here.{close_names(key, known)}",
+                f"{shown(key)!r} is no key of the standard here",
             )

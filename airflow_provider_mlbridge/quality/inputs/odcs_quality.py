@@ -24,6 +24,7 @@ from airflow_provider_mlbridge.quality.inputs.documents import (
     mapping_at,
     parse_yaml,
     plain_copy,
+    refuse_misspelt,
     shown,
     text_at,
 )
@@ -123,10 +124,11 @@ def add_rules(
         rule = _Rule(collector, where, document, columns, column, element.get("logicalType") == "string")
         for key in document:
             if key not in _KEYS and not (key in ("validValues", "pattern") and "metric" in document):
+                refuse_misspelt(key, _KEYS, where)
                 collector.refuse(
                     f"{where}.{key}",
                     document[key],
-                    f"{shown(key)!r} is no key of a quality rule.{close_names(key, _KEYS)}",
+                    f"{shown(key)!r} is no key of a quality rule",
                 )
         type_ = document.get("type", "library")
         if type_ not in _TYPES:

@@ -52,7 +52,7 @@ def to_html(report: QualityReport, *, history: History | None = None) -> str:
 
 def _head(report: QualityReport) -> str:
     snapshot = report.snapshot
-    verdict = ("ok", "fit for use") if report.success else ("bad", "not fit for use")
+    verdict = _verdict(report)
     passed = f"{100 * len(report.passed) / report.evaluated:.4g} %" if report.evaluated else "none"
     tiles = (
         ("Rows", f"{report.rows:,}"),
@@ -70,6 +70,7 @@ def _head(report: QualityReport) -> str:
         ("Checked", report.checked_at.isoformat(timespec="seconds")),
         ("Fails on", report.fail_on),
         ("Judged by", ", ".join(f"{name}: {count:,}" for name, count in engines.items())),
+        *_quarantine(report),
     )
     return (
         f'<p><span class="verdict big {verdict[0]}">{verdict[1]}</span></p>\n'
@@ -77,6 +78,25 @@ def _head(report: QualityReport) -> str:
         f'<dl class="tiles">{_pairs(tiles, "<div>", "</div>")}</dl>\n{_counts(report)}\n'
         f'<dl class="facts">{_pairs(facts)}</dl>'
     )
+
+
+def _verdict(report: QualityReport) -> tuple[str, str]:
+    if not report.success:
+        return "bad", "not fit for use"
+    if report.failed:
+        return "warn", f"let pass with {len(report.failed):,} failed (fail_on={report.fail_on})"
+    return "ok", "fit for use"
+
+
+def _quarantine(report: QualityReport) -> list[tuple[str, str]]:
+    if report.quarantine_error is not None:
+        return [("Quarantine", f"nothing was set aside: {report.quarantine_error}")]
+    if report.quarantined is None:
+        return []
+    return [
+        ("Quarantine", f"{report.quarantined.quarantined_rows:,} rows: {report.quarantined.quarantined_uri}"),
+        ("Clean", f"{report.quarantined.clean_rows:,} rows: {report.quarantined.clean_uri}"),
+    ]
 
 
 def _pairs(pairs: Iterable[tuple[str, str]], before: str = "", after: str = "") -> str:

@@ -402,3 +402,22 @@ def test_the_result_fits_into_xcom_with_the_longest_places(
     document = task.execute(context)
     assert len(json.dumps(document)) < XCOM_LIMIT_BYTES
     assert QualitySummary.from_dict(document).failed == 30
+
+
+def test_a_connection_that_does_not_exist_is_named(context: Any) -> None:
+    task = DatamartQualityOperator(
+        task_id="check", datamart="s3://lake/mart/", unique=["id"], aws_conn_id="mistyped"
+    )
+    with pytest.raises(AirflowFailException, match="aws_conn_id='mistyped': there is no such Airflow"):
+        task.execute(context)
+
+
+def test_what_is_let_pass_is_told(
+    mart: str, context: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = quality(mart, not_null=["x"], fail_on="never", report_uri=f"{tmp_path}/report/")
+    task.execute(context)
+    assert "Let pass: expect_column_values_to_not_be_null(x)" in capsys.readouterr().out
+    page = (tmp_path / "report" / "quality_report.html").read_text()
+    assert "let pass with 1 failed (fail_on=never)" in page
+    assert "fit for use<" not in page

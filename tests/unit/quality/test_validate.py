@@ -133,7 +133,7 @@ def test_a_missing_column_fails_where_existence_is_the_question(flights: Path) -
         str(flights), [expect("column_to_exist", column="nope")], schema={"nope": "int64", "id": "int32"}
     )
     assert verdicts(report) == [("footer", False)] * 3
-    assert report.results[0].observed == "observed null (the column does not exist)"
+    assert report.results[0].observed == "observed null (there is no such column.)"
     assert report.results[1].observed_value == "int64"
 
 
