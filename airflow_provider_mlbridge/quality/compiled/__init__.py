@@ -41,6 +41,7 @@ from airflow_provider_mlbridge.quality.compiled import (
     uniqueness,
 )
 from airflow_provider_mlbridge.quality.compiled.check import Check, Grouping, NotCompiledError
+from airflow_provider_mlbridge.quality.compiled.comparisons import require_exact
 from airflow_provider_mlbridge.quality.expectation import Expectation
 from airflow_provider_mlbridge.quality.table import Table
 
@@ -58,6 +59,13 @@ COMPILERS: dict[str, Callable[[Expectation, Table, datetime], Check]] = {
     **uniqueness.COMPILERS,
 }
 
+_PRESENCE = (
+    "expect_column_proportion_of_non_null_values_to_be_between",
+    "expect_column_values_to_be_null",
+    "expect_column_values_to_not_be_null",
+)
+"""Types that look at whether there is a value, and at none."""
+
 
 def compile_check(expectation: Expectation, table: Table, now: datetime) -> Check:
     """
@@ -69,4 +77,6 @@ def compile_check(expectation: Expectation, table: Table, now: datetime) -> Chec
     compiler = COMPILERS.get(expectation.type)
     if compiler is None:
         raise NotCompiledError
+    if expectation.type not in _PRESENCE:
+        require_exact(*(table.by_name[name] for name in expectation.columns if name in table.by_name))
     return compiler(expectation, table, now)

@@ -92,7 +92,7 @@ def mean_measure(column: Column, condition: str | None) -> str:
 
 
 def _added(function: str, column: Column, condition: str | None) -> str:
-    """The sum or the mean; of doubles with what rounding loses added back, so that all digits but one hold."""
+    """The sum or the mean; of doubles with what rounding loses added back, so that one digit may vary."""
     rows = _rows(column, condition)
     plain = f"{function}({_addend(column)}) {rows}"
     if column.family not in ("float", "decimal"):

@@ -85,7 +85,8 @@ def _as_decimal(column: Column, value: Any) -> str | None:
         raise NotCompiledError
     if not isinstance(value, int | float | Decimal) or not math.isfinite(value):
         return None
-    exact = Decimal(str(value)).normalize(_EXACT)
+    # True counts as 1, as in Python.
+    exact = Decimal(str(int(value) if isinstance(value, bool) else value)).normalize(_EXACT)
     _, digits, exponent = exact.as_tuple()
     scale, whole = int(match[2]), len(digits) + int(exponent)
     if -int(exponent) > scale or whole > int(match[1]) - scale:

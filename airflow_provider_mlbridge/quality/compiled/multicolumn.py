@@ -10,7 +10,11 @@ from itertools import combinations
 from airflow_provider_mlbridge.quality.compiled import sql
 from airflow_provider_mlbridge.quality.compiled.builders import check_rows
 from airflow_provider_mlbridge.quality.compiled.check import Check, NotCompiledError
-from airflow_provider_mlbridge.quality.compiled.comparisons import comparable, require_comparable
+from airflow_provider_mlbridge.quality.compiled.comparisons import (
+    comparable,
+    require_comparable,
+    require_room,
+)
 from airflow_provider_mlbridge.quality.expectation import Expectation
 from airflow_provider_mlbridge.quality.table import Column, Table
 
@@ -46,8 +50,10 @@ def _sum(expectation: Expectation, table: Table, _: datetime) -> Check:
         parts = [f"{column.alias}::HUGEINT" for column in columns]
         expected = sql.number(total)
     elif families <= {"int", "bool", "decimal"}:
+        require_room(*columns, more=len(str(len(columns))))
         parts = [
-            column.alias if column.family == "decimal" else f"{column.alias}::BIGINT" for column in columns
+            column.alias if column.family == "decimal" else f"{column.alias}::DECIMAL(20,0)"
+            for column in columns
         ]
         expected = sql.double(total)
     elif families <= {"int", "bool", "float"} and len(columns) <= _FEW and _adds_doubles(columns):

@@ -1,11 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-# ruff: noqa: DTZ001  (Parquet timestamps have no zone unless their type says so)
 """Values that a double, or a type of DuckDB, does not hold as they are."""
 
 from __future__ import annotations
 
 import math
-from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -65,3 +63,68 @@ def test_sums_of_nothing_and_of_infinite_numbers(
         min_rows=0,
     )[-2:]
     assert [result.observed_value for result in found] == [total, mean]
+
+
+LONG = "12345678901234567890123456789012345678901.0"
+
+
+@pytest.mark.parametrize(
+    ("type_", "kwargs", "unexpected"),
+    [
+        ("column_pair_values_to_be_equal", {"column_A": "a", "column_B": "b"}, 1),
+        ("column_pair_values_a_to_be_greater_than_b", {"column_A": "b", "column_B": "a"}, 1),
+        ("multicolumn_values_to_be_equal", {"column_list": ["a", "b"]}, 1),
+        ("column_values_to_be_unique", {"column": "a"}, 2),
+        ("column_values_to_be_unique", {"column": "b"}, 0),
+        (
+            "column_values_to_not_be_null",
+            {"column": "a", "row_condition": "a != b", "condition_parser": "pandas"},
+            0,
+        ),
+    ],
+)
+def test_decimals_of_many_digits_are_not_taken_for_doubles(
+    tmp_path: Path, type_: str, kwargs: dict[str, Any], unexpected: int
+) -> None:
+    columns = {
+        name: pa.array([Decimal(LONG + digit) for digit in digits], pa.decimal256(60, 2))
+        for name, digits in (("a", "11"), ("b", "21"))
+    }
+    pq.write_table(pa.table(columns), tmp_path / "t.parquet")
+    (result,) = judged(tmp_path / "t.parquet", (type_, kwargs))
+    assert (result.engine, result.unexpected_count) == ("gx", unexpected), result.exception_message
+
+
+def test_decimals_of_many_digits_are_read_for_nulls(tmp_path: Path) -> None:
+    column = pa.array([Decimal(LONG), None], pa.decimal256(60, 2))
+    pq.write_table(pa.table({"a": column}), tmp_path / "t.parquet")
+    options: dict[str, Any] = {"trust_statistics": False}
+    (result,) = judged(tmp_path / "t.parquet", ("column_values_to_not_be_null", {"column": "a"}), **options)
+    assert (result.engine, result.unexpected_count) == ("duckdb", 1)
+
+
+@pytest.mark.parametrize(
+    ("type_", "kwargs", "engine", "unexpected"),
+    [
+        ("column_values_to_be_in_set", {"column": "n", "value_set": [True, 2]}, "duckdb", 0),
+        ("column_pair_values_to_be_equal", {"column_A": "w", "column_B": "i"}, "gx", 1),
+        ("column_pair_values_a_to_be_greater_than_b", {"column_A": "i", "column_B": "w"}, "gx", 1),
+        ("column_pair_values_to_be_equal", {"column_A": "n", "column_B": "i"}, "duckdb", 1),
+        ("multicolumn_values_to_be_equal", {"column_list": ["w", "i"]}, "gx", 1),
+        ("multicolumn_sum_to_equal", {"column_list": ["w", "i"], "sum_total": 4}, "gx", 1),
+        ("multicolumn_sum_to_equal", {"column_list": ["n", "i"], "sum_total": 4}, "duckdb", 1),
+        ("multicolumn_sum_to_equal", {"column_list": ["n", "u"], "sum_total": 7}, "duckdb", 1),
+    ],
+)
+def test_numbers_of_several_types_fit_beside_each_other(
+    tmp_path: Path, type_: str, kwargs: dict[str, Any], engine: str, unexpected: int
+) -> None:
+    columns = {
+        "n": pa.array([Decimal(1), Decimal(2)], pa.decimal128(9, 2)),
+        "w": pa.array([Decimal(1), Decimal(2)], pa.decimal128(38, 30)),
+        "i": pa.array([10**9, 2]),
+        "u": pa.array([2**64 - 1, 5], pa.uint64()),
+    }
+    pq.write_table(pa.table(columns), tmp_path / "t.parquet")
+    (result,) = judged(tmp_path / "t.parquet", (type_, kwargs))
+    assert (result.engine, result.unexpected_count) == (engine, unexpected), result.exception_message
