@@ -106,6 +106,14 @@ def _leaves(footers: Sequence[Footer], name: str) -> Iterator[tuple[pq.FileMetaD
         yield footer.metadata, leaf_positions(footer.schema).get(name)
 
 
+def is_int96(footers: Sequence[Footer], name: str) -> bool:
+    """Whether a file holds the column as timestamps of 96 bits, as older versions of Spark write them."""
+    return any(
+        leaf is not None and metadata.schema.column(leaf).physical_type == "INT96"
+        for metadata, leaf in _leaves(footers, name)
+    )
+
+
 def leaf_positions(schema: pa.Schema) -> dict[str, int | None]:
     """Index of each top-level column among the leaf columns; None for nested ones, which have several."""
     positions: dict[str, int | None] = {}

@@ -12,6 +12,7 @@ from airflow_provider_mlbridge.quality.column_types import Family, describe_type
 from airflow_provider_mlbridge.quality.statistics import (
     UNKNOWN,
     Extreme,
+    is_int96,
     leaf_positions,
     read_statistics,
 )
@@ -37,6 +38,7 @@ class Column:
     :param null_count: nulls in all files, or None when a footer does not say.
     :param size: bytes of its values in memory, roughly.
     :param partition: its value in each file, where it stands in the folders' names instead of in the files.
+    :param int96: whether timestamps are in the deprecated encoding, which is read in microseconds.
     :param bounds: its least and greatest value, or None when the footers do not say.
     """
 
@@ -48,6 +50,7 @@ class Column:
     size: int
     partition: PartitionColumn | None = field(default=None, compare=False, repr=False)
     bounds: tuple[Extreme | None, Extreme | None] | None = field(default=None, compare=False, repr=False)
+    int96: bool = False
 
     @property
     def alias(self) -> str:
@@ -105,7 +108,16 @@ def read_table(
         known = read_statistics(footers, arrow.name, family) if trust_statistics else UNKNOWN
         size = _size(footers, leaves[arrow.name])
         columns.append(
-            Column(arrow.name, type_name, family, position, known.null_count, size, bounds=known.bounds)
+            Column(
+                arrow.name,
+                type_name,
+                family,
+                position,
+                known.null_count,
+                size,
+                bounds=known.bounds,
+                int96=is_int96(footers, arrow.name),
+            )
         )
     rows = sum(footer.metadata.num_rows for footer in footers)
     for partition in partition_columns(snapshot, schema.names):

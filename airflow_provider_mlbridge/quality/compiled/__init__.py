@@ -15,6 +15,13 @@ an error or mislead:
 - LIKE is standard SQL's, see :mod:`.patterns`; on pandas there is none.
 - ``expect_column_pair_values_to_be_in_set`` heeds its ``row_condition``; there the rows under it are counted,
   but all are judged.
+- Timestamps of the deprecated encoding INT96 are judged in microseconds, so that all years fit; what a writer
+  stored beyond them is cut off. They are called ``timestamp[ns]`` all the same.
+- A date in a set for a column of timestamps is equal to its midnight.
+- Columns of 16-bit floats are judged like those of 32 bits.
+- The observed minimum and maximum of a column with a time zone are given in UTC.
+- ``partial_unexpected_count`` shortens the lists of distinct values as well.
+- A deviation that no double can hold cannot be checked; pandas finds it infinite.
 - An empty table, or a column without values, is judged for every type of column.
 - The most common values are listed up to the first twenty in order, with their number beside them; pandas
   lists them all, which for a unique column is every value. The verdict considers all.

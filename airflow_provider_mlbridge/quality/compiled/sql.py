@@ -82,8 +82,8 @@ def matches(value: str, pattern: str, *, may_be_empty: bool) -> str:
 
 
 def in_nanoseconds(column: Column) -> bool:
-    """Whether a column holds nanoseconds, which no literal of DuckDB is compared with as they are."""
-    return "[ns" in column.type_name
+    """Whether a column is read in nanoseconds, which no literal of DuckDB is compared with as they are."""
+    return "[ns" in column.type_name and not column.int96
 
 
 def instant(column: Column) -> str:

@@ -208,7 +208,8 @@ def _frame(columns: Sequence[Column], paths: Sequence[Path]) -> Any:
     parts = []
     types: dict[str, pa.DataType] = {"int64": pa.int64(), "date32": pa.date32(), "string": pa.string()}
     for position, path in enumerate(paths):
-        with pq.ParquetFile(path) as parquet:
+        # As DuckDB reads them: most years do not fit into nanoseconds.
+        with pq.ParquetFile(path, coerce_int96_timestamp_unit="us") as parquet:
             # With no column asked for, the rows are still counted.
             part = parquet.read(columns=names, use_pandas_metadata=False).select(names)
             rows = parquet.metadata.num_rows

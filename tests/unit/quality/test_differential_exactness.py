@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
+# ruff: noqa: DTZ001  (Parquet timestamps have no zone unless their type says so)
 """Values that a double, or a type of DuckDB, does not hold as they are."""
 
 from __future__ import annotations
 
 import math
+from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -128,3 +130,26 @@ def test_numbers_of_several_types_fit_beside_each_other(
     pq.write_table(pa.table(columns), tmp_path / "t.parquet")
     (result,) = judged(tmp_path / "t.parquet", (type_, kwargs))
     assert (result.engine, result.unexpected_count) == (engine, unexpected), result.exception_message
+
+
+@pytest.mark.parametrize("trust_statistics", [True, False])
+def test_deprecated_timestamps_are_microseconds_of_any_year(
+    tmp_path: Path, *, trust_statistics: bool
+) -> None:
+    moments = [datetime(2024, 1, 1), datetime(9999, 12, 31), None, datetime(1, 1, 1)]
+    table = pa.table({"t": pa.array(moments, pa.timestamp("us"))})
+    pq.write_table(table, tmp_path / "t.parquet", use_deprecated_int96_timestamps=True)
+    results = judged(
+        tmp_path / "t.parquet",
+        ("column_values_to_be_between", {"column": "t", "max_value": "2024-01-01"}),
+        ("column_max_to_be_between", {"column": "t", "min_value": "9999-12-31", "max_value": "9999-12-31"}),
+        ("column_values_to_be_in_set", {"column": "t", "value_set": ["0001-01-01", "9999-12-31"]}),
+        ("column_values_to_be_unique", {"column": "t"}),
+        ("column_values_to_not_be_null", {"column": "t"}),
+        ("column_values_to_be_increasing", {"column": "t"}),
+        trust_statistics=trust_statistics,
+    )
+    assert [result.engine for result in results[:4]] == ["duckdb"] * 4
+    assert [result.unexpected_count for result in results] == [1, None, 1, 0, 1, 1], results
+    assert results[1].success
+    assert results[5].engine == "gx"
