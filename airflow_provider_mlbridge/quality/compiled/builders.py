@@ -24,6 +24,7 @@ def check_rows(
     valid: str,
     columns: tuple[Column, ...],
     *,
+    counted: str | None = None,
     with_missing: bool = True,
     as_records: bool = False,
 ) -> Check:
@@ -31,13 +32,15 @@ def check_rows(
     A check of each row in ``domain``: ``valid`` must be true there, not false and not null.
 
     Under a ``row_condition`` the rows that do not meet it do not count at all, as if they were not there.
+
+    :param counted: the same as ``valid`` in a form that counts faster, but does not keep rows in their order.
     """
     condition = condition_of(expectation, table)
     if condition is not None:
         domain = f"{condition} AND {domain}"
     unexpected = f"{domain} AND NOT coalesce({valid}, FALSE)"
     # Rows that hold are counted, since null is not true: it takes less than to turn null into false first.
-    held = f"{domain} AND {valid}"
+    held = f"{domain} AND {counted or valid}"
 
     def judge(values: Sequence[Any]) -> Outcome:
         return map_outcome(

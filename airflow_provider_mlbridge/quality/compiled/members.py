@@ -22,10 +22,11 @@ _EXACT = Context(prec=5000)
 """No number in a suite has more digits, so that nothing is rounded."""
 
 
-def member(column: Column, values: Iterable[Any]) -> str:
+def member(column: Column, values: Iterable[Any], *, counted: bool = False) -> str:
     """
     True where the column holds one of the values.
 
+    :param counted: whether rows are only counted, so that their order does not matter.
     :raises NotCompiledError: for columns of a type that no literal is compared with.
     :raises CannotCheckError: for values that cannot be compared with the column.
     """
@@ -35,7 +36,7 @@ def member(column: Column, values: Iterable[Any]) -> str:
         operand = f"{column.alias}::DOUBLE"
     elif column.family in ("timestamp", "timestamptz"):
         operand = sql.instant(column)
-    return sql.among(operand, literals) if literals else "FALSE"
+    return sql.among(operand, literals, counted=counted) if literals else "FALSE"
 
 
 def _literals(column: Column, values: Iterable[Any]) -> list[str]:

@@ -42,14 +42,16 @@ def _between(expectation: Expectation, table: Table, _: datetime) -> Check:
 
 def _in_set(expectation: Expectation, table: Table, _: datetime) -> Check:
     column = column_of(expectation, table)
-    found = member(column, expectation.kwargs["value_set"])
-    return check_rows(expectation, table, sql.present(column), found, (column,))
+    values = expectation.kwargs["value_set"]
+    found, counted = member(column, values), member(column, values, counted=True)
+    return check_rows(expectation, table, sql.present(column), found, (column,), counted=counted)
 
 
 def _not_in_set(expectation: Expectation, table: Table, _: datetime) -> Check:
     column = column_of(expectation, table)
-    found = member(column, expectation.kwargs["value_set"])
-    return check_rows(expectation, table, sql.present(column), f"NOT {found}", (column,))
+    values = expectation.kwargs["value_set"]
+    found, counted = f"NOT {member(column, values)}", f"NOT {member(column, values, counted=True)}"
+    return check_rows(expectation, table, sql.present(column), found, (column,), counted=counted)
 
 
 COMPILERS: dict[str, Callable[[Expectation, Table, datetime], Check]] = {

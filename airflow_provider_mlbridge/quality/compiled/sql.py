@@ -14,6 +14,8 @@ from airflow_provider_mlbridge.quality.table import Column
 from airflow_provider_mlbridge.quality.values import Bound, as_datetime, in_utc
 
 _HUGEINT = 2**127
+_LONG_LIST = 200
+"""Values in a list from which on a hash table is faster."""
 
 
 def text(value: str) -> str:
@@ -63,8 +65,15 @@ def count_rows(condition: str) -> str:
     return f"coalesce(count_if({condition}), 0)"
 
 
-def among(value: str, literals: Sequence[str]) -> str:
-    """Whether a value is one of several literals; false for null."""
+def among(value: str, literals: Sequence[str], *, counted: bool = False) -> str:
+    """
+    Whether a value is one of several literals; false for null.
+
+    :param counted: whether rows are only counted, so that their order does not matter.
+    """
+    if counted and len(literals) > _LONG_LIST:
+        # A join looks up in a hash table, but mixes the rows; a list is searched from its start.
+        return f"coalesce({value} IN (SELECT unnest([{', '.join(literals)}])), FALSE)"
     # Unlike IN, it is evaluated once for each entry of a dictionary-encoded column.
     return f"(coalesce(list_position([{', '.join(literals)}], {value}), 0) > 0)"
 

@@ -153,3 +153,37 @@ def test_deprecated_timestamps_are_microseconds_of_any_year(
     assert [result.unexpected_count for result in results] == [1, None, 1, 0, 1, 1], results
     assert results[1].success
     assert results[5].engine == "gx"
+
+
+@pytest.mark.parametrize("negated", [False, True])
+def test_long_sets_find_the_same_rows_in_order(tmp_path: Path, *, negated: bool) -> None:
+    rows = 3000
+    numbers = [None if number % 11 == 0 else number * 7919 % rows for number in range(rows)]
+    integers = pa.array(numbers, pa.int64())
+    table = pa.table(
+        {
+            "i": integers,
+            "u": integers.cast(pa.uint64()),
+            "f": integers.cast(pa.float64()),
+            "n": integers.cast(pa.decimal128(21, 2)),
+            "s": integers.cast(pa.string()),
+        }
+    )
+    pq.write_table(table, tmp_path / "t.parquet", row_group_size=500)
+    values = list(range(1000))
+    expected = [
+        row for row, number in enumerate(numbers) if number is not None and (number in values) == negated
+    ]
+    type_ = f"column_values_to_{'not_' if negated else ''}be_in_set"
+    for name in table.column_names:
+        members = list(map(str, values)) if name == "s" else values
+        (result,) = judged(
+            tmp_path / "t.parquet",
+            (type_, {"column": name, "value_set": members}),
+            result_format="COMPLETE",
+        )
+        assert (result.engine, result.unexpected_count) == ("duckdb", len(expected)), result
+        assert (
+            result.result["unexpected_index_list"] == expected[: len(result.result["unexpected_index_list"])]
+        )
+        assert result.missing_count == numbers.count(None)
