@@ -156,6 +156,9 @@ def _set(items: Sequence[tuple[Any, Any]], flags: int) -> str:
 def _span_set(spans: Sequence[tuple[int, int]], flags: int, *, negated: bool = False) -> str:
     """A set of characters, in any case when the flags say so."""
     folded = bool(flags & re.IGNORECASE)
+    if folded and flags & re.ASCII:
+        # RE2 would take letters beyond ASCII for the same as well, such as the Kelvin sign for k.
+        raise UntranslatableError("ASCII without case")
     if folded and any(low <= code <= high for low, high in spans for code in _LETTERS_I):
         spans = [*spans, *((code, code) for code in _LETTERS_I)]
     text = f"[{'^' if negated else ''}{''.join(map(_span, spans))}]"
