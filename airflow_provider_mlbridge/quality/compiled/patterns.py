@@ -7,7 +7,7 @@ for one character, letters differ by case, the pattern covers the whole value, a
 unless ``escape`` names one, whatever it is in front of. Classes such as ``[a-c]``, which only SQL Server
 knows, are plain text.
 
-Regular expressions are Python's, wherever they are judged here. Where pandas holds text in Arrow, it hands some
+Regular expressions are Python's here. Where pandas holds text in Arrow, it hands some
 patterns to RE2, which knows classes such as ``[[:alpha:]]`` and tells the Turkish i apart; this does not.
 """
 
