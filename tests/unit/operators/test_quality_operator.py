@@ -388,10 +388,9 @@ def test_the_result_fits_into_xcom_with_the_longest_places(
     from airflow_provider_mlbridge.results import XCOM_LIMIT_BYTES
 
     columns = {f"a column of the datamart with a long name {number}": [None] for number in range(30)}
-    folder = tmp_path / ("d" * 100) / ("e" * 100)
-    name = str(folder.relative_to(tmp_path))
-    path = write_parquet(f"{name}/mart/a.parquet", columns)
-    long = str(folder / ("f" * (240 - len(str(folder)))))
+    # 240 characters each, wherever the test has its folder.
+    long = f"{tmp_path}/{'d' * (239 - len(str(tmp_path)))}"
+    path = write_parquet(f"{'e' * 150}/{'f' * 50}/a.parquet", columns)
     expectations = [
         {"type": "expect_column_values_to_not_be_null", "kwargs": {"column": column}, "severity": "warning"}
         for column in columns
