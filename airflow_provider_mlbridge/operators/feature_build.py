@@ -99,10 +99,8 @@ class FeatureBuildOperator(LeavesWhenKilled, BaseOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Pin, fit, transform, publish."""
         from airflow_provider_mlbridge.features.build import build_feature_set
-        from airflow_provider_mlbridge.storage.snapshot import earlier_snapshot
 
-        pins = earlier_snapshot(self.datamart) is None
-        with failing_fast(pins=pins), self.leaving_when_killed():
+        with failing_fast(pins=not isinstance(self.datamart, Mapping)), self.leaving_when_killed():
             recipe = beside_dag_file(self.recipe, context)
             features = build_feature_set(
                 self.datamart,

@@ -227,3 +227,12 @@ def test_modified_at_is_utc(mart: str, context: Any) -> None:
     moment = datetime(2026, 1, 1, 12, tzinfo=UTC).timestamp()
     os.utime(Path(mart) / "a.parquet", (moment, moment))
     assert sensor(mart).execute(context)["modified_at"] == "2026-01-01T12:00:00+00:00"
+
+
+def test_features_of_features_are_refused_without_retries(mart: str, context: Any, tmp_path: Path) -> None:
+    build = FeatureBuildOperator(
+        task_id="f", datamart=mart, recipe=RECIPE, output_uri=f"{tmp_path}/f/", aws_conn_id=None
+    )
+    build.datamart = build.execute(context)
+    with pytest.raises(AirflowFailException, match="datamart is the output of a feature build"):
+        build.execute(context)
