@@ -307,17 +307,14 @@ class DatamartQualityOperator(LeavesWhenKilled, BaseOperator):
         same datamart in every run, so what lasts longer than a run is told apart by datamart and partitions.
         A ``history_uri`` is taken as it is: whoever names it says what belongs together.
         """
-        reports, quarantine = self.report_uri, self.quarantine_uri
         for argument in ("report_uri", "history_uri", "quarantine_uri"):
             _check_place(argument, getattr(self, argument))
-        runs = self.history_uri or reports
+        reports, quarantine = self.report_uri, self.quarantine_uri
         index = context["ti"].map_index
-        if index is not None and index >= 0:
-            own = f"datamart-{self._short_hash()}/"
-            reports = reports and f"{reports.rstrip('/')}/{index}/"
-            runs = self.history_uri or (self.report_uri and f"{self.report_uri.rstrip('/')}/{own}")
-            quarantine = quarantine and f"{quarantine.rstrip('/')}/{own}"
-        return reports, runs, quarantine
+        if index is None or index < 0:
+            return reports, self.history_uri or reports, quarantine
+        own = f"datamart-{self._short_hash()}"
+        return _below(reports, index), self.history_uri or _below(reports, own), _below(quarantine, own)
 
     def _tell_of_others(self, runs: str, datamarts: set[str]) -> None:
         if len(datamarts) > 1:
@@ -367,6 +364,10 @@ class DatamartQualityOperator(LeavesWhenKilled, BaseOperator):
         from airflow_provider_mlbridge.operators._lineage import quality_lineage
 
         return quality_lineage(self._report)
+
+
+def _below(prefix: str | None, name: object) -> str | None:
+    return prefix and f"{prefix.rstrip('/')}/{name}/"
 
 
 def _check_place(argument: str, uri: str | None) -> None:

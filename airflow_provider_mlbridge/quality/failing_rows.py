@@ -31,16 +31,24 @@ _UNIQUE_TYPES = ("expect_column_values_to_be_unique", "expect_compound_columns_t
 _TEXT_LIMIT = 200
 
 
-def check_failing_rows(key_columns: Sequence[str], limit: int, table: Table) -> None:
+def check_failing_rows(key_columns: Sequence[str], limit: int) -> None:
     """
-    Check the arguments.
+    Check the arguments, before anything is read.
 
-    :raises ConfigurationError: when one is wrong, or a key column does not exist.
+    :raises ConfigurationError: when one is wrong.
     """
     if isinstance(limit, bool) or not isinstance(limit, int) or not 0 <= limit <= MAX_LIMIT:
         raise ConfigurationError(f"failing_rows must be a number from 0 to {MAX_LIMIT}, got {limit!r}")
     if isinstance(key_columns, str) or not all(isinstance(name, str) for name in key_columns):
         raise ConfigurationError(f"key_columns must be a list of names, got {key_columns!r}")
+
+
+def check_key_columns(key_columns: Sequence[str], table: Table) -> None:
+    """
+    Check that the columns exist.
+
+    :raises ConfigurationError: naming the first that does not.
+    """
     for name in key_columns:
         if name not in table.by_name:
             raise ConfigurationError(

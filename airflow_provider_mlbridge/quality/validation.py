@@ -14,7 +14,11 @@ from airflow_provider_mlbridge.quality.anomalies import require_history
 from airflow_provider_mlbridge.quality.catalog import close_names
 from airflow_provider_mlbridge.quality.engines.duckdb_session import Limits
 from airflow_provider_mlbridge.quality.evaluation import Settings, evaluate
-from airflow_provider_mlbridge.quality.failing_rows import DEFAULT_LIMIT, check_failing_rows
+from airflow_provider_mlbridge.quality.failing_rows import (
+    DEFAULT_LIMIT,
+    check_failing_rows,
+    check_key_columns,
+)
 from airflow_provider_mlbridge.quality.history import History
 from airflow_provider_mlbridge.quality.inputs.shorthands import Key, MaxAge
 from airflow_provider_mlbridge.quality.masking import MaskingPolicy
@@ -134,14 +138,15 @@ def validate(
     checked_fail_on = check_fail_on(fail_on)
     limits = Limits(memory_limit, threads, scratch_dir, scratch_limit_bytes)
     _check_engine(engine, limits)
+    check_failing_rows(key_columns, failing_rows)
     settings = Settings(
         policy=MaskingPolicy.parse(masking, unmasked_columns, hash_key),
         result_format=ResultFormat.parse(result_format),
         limits=limits,
         now=_check_now(now),
         history=history,
-        key_columns=_check_key_columns(key_columns),
-        failing_rows=_check_count(failing_rows, "failing_rows"),
+        key_columns=tuple(key_columns),
+        failing_rows=failing_rows,
         quarantine_uri=quarantine_uri,
         quarantine_severities=quarantine_severities,
         describe_columns=describe_columns,
@@ -200,7 +205,7 @@ def _check_table(table: Table, wanted: Wanted, settings: Settings) -> None:
     """
     settings.policy.check_columns(table.names)
     if settings.failing_rows:
-        check_failing_rows(settings.key_columns, settings.failing_rows, table)
+        check_key_columns(settings.key_columns, table)
     for name in settings.result_format.unexpected_index_column_names:
         if name not in table.by_name:
             raise ConfigurationError(
@@ -222,18 +227,6 @@ def _check_engine(engine: str, limits: Limits) -> None:
         raise ConfigurationError(f"threads must be a number from 1, got {threads!r}")
     # Raises when it is no amount of memory.
     _ = limits.memory_bytes
-
-
-def _check_key_columns(value: Sequence[str]) -> tuple[str, ...]:
-    if isinstance(value, str) or not all(isinstance(name, str) for name in value):
-        raise ConfigurationError(f"key_columns must be a list of column names, got {value!r}")
-    return tuple(value)
-
-
-def _check_count(value: object, name: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise ConfigurationError(f"{name} must be a number from 0, got {value!r}")
-    return value
 
 
 def _check_now(now: datetime | None) -> datetime:

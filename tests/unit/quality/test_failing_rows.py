@@ -18,7 +18,7 @@ from pytest_mock import MockerFixture
 from airflow_provider_mlbridge.exceptions import ConfigurationError
 from airflow_provider_mlbridge.quality import validate
 from airflow_provider_mlbridge.quality.engines.duckdb_session import Limits, Session, open_session
-from airflow_provider_mlbridge.quality.failing_rows import FailingRows, check_failing_rows
+from airflow_provider_mlbridge.quality.failing_rows import FailingRows, check_failing_rows, check_key_columns
 from airflow_provider_mlbridge.quality.first_rows import add_rows
 from airflow_provider_mlbridge.quality.masking import MaskingPolicy
 from airflow_provider_mlbridge.quality.outcome import Outcome
@@ -245,4 +245,5 @@ def test_a_key_that_cannot_be_read_is_no_loss_for_the_lists(tmp_path: Path) -> N
 def test_wrong_arguments(mart: str, arguments: tuple[Any, Any], message: str) -> None:
     table = read_table(validate(mart, [BETWEEN]).snapshot)
     with pytest.raises(ConfigurationError, match=message):
-        check_failing_rows(*arguments, table)
+        check_failing_rows(*arguments)
+        check_key_columns(arguments[0], table)
