@@ -17,7 +17,7 @@ from airflow_provider_mlbridge.features.batch import FEATURES_FILE, TransformRes
 from airflow_provider_mlbridge.features.fitted import FEATURES_VERSION, FittedRecipe
 from airflow_provider_mlbridge.features.fitting import fit_session
 from airflow_provider_mlbridge.features.recipe import SPLIT_COLUMN, Recipe
-from airflow_provider_mlbridge.features.session import open_session, scratch_folder
+from airflow_provider_mlbridge.features.session import open_session
 from airflow_provider_mlbridge.results import FeatureSet, Snapshot
 from airflow_provider_mlbridge.storage import (
     PartitionSelector,
@@ -26,6 +26,7 @@ from airflow_provider_mlbridge.storage import (
     pin_snapshot,
     publish_version,
 )
+from airflow_provider_mlbridge.storage.scratch_folders import scratch_folder
 from airflow_provider_mlbridge.storage.uris import as_prefix, check_uri, local_path
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def build_feature_set(
         log.info("%s already has these features as %s", output_uri, published.version_uri)
         return _feature_set(published, started)
 
-    with scratch_folder(scratch_dir) as folder:
+    with scratch_folder(scratch_dir, "features") as folder:
         with open_session(
             snapshot,
             s3_client=s3_client,

@@ -129,9 +129,10 @@ class FittedRecipe:
             one learned from. Nothing is written then.
         """
         from airflow_provider_mlbridge.features.batch import FEATURES_FILE, transform_session, upload
-        from airflow_provider_mlbridge.features.session import open_session, scratch_folder
+        from airflow_provider_mlbridge.features.session import open_session
+        from airflow_provider_mlbridge.storage.scratch_folders import scratch_folder
 
-        with scratch_folder(scratch_dir) as folder:
+        with scratch_folder(scratch_dir, "features") as folder:
             with open_session(
                 datamart,
                 s3_client=s3_client,

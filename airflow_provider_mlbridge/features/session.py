@@ -8,7 +8,6 @@ own DuckDB connection calls methods that DuckDB 2.0 no longer has).
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -32,6 +31,7 @@ from airflow_provider_mlbridge.storage import (
     pin_snapshot,
     read_footers,
 )
+from airflow_provider_mlbridge.storage.scratch_folders import scratch_folder
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -164,22 +164,13 @@ def open_session(
         near = stack.enter_context(opened_snapshot(snapshot, **places))
         schema = common_schema(near, read_footers(near, s3_client=s3_client))
         paths = stack.enter_context(local_files(near, **places))
-        folder = stack.enter_context(scratch_folder(scratch_dir))
+        folder = stack.enter_context(scratch_folder(scratch_dir, "spill"))
         connection = _connect(memory_limit, threads, folder, scratch_limit_bytes)
         try:
             columns = _open_files(connection, near, schema, paths)
             yield Session(snapshot, connection, columns, _table(columns))
         finally:
             connection.close()
-
-
-@contextmanager
-def scratch_folder(scratch_dir: str | Path | None) -> Iterator[Path]:
-    """A new folder below ``scratch_dir`` (the system's when None), deleted at the end of the block."""
-    if scratch_dir is not None:
-        Path(scratch_dir).mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="mlbridge-features-", dir=scratch_dir) as folder:
-        yield Path(folder)
 
 
 def _connect(memory_limit: str, threads: int | None, folder: Path, spill_limit: int | None) -> Any:

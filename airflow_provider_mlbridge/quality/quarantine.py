@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import logging
 import shutil
-import tempfile
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -59,6 +58,7 @@ from airflow_provider_mlbridge.results import Snapshot
 from airflow_provider_mlbridge.storage import open_store
 from airflow_provider_mlbridge.storage.disk import scratch_errors
 from airflow_provider_mlbridge.storage.publish import Published, Version, publish_version
+from airflow_provider_mlbridge.storage.scratch_folders import scratch_folder
 from airflow_provider_mlbridge.storage.uris import as_prefix, check_uri, local_path
 
 if TYPE_CHECKING:
@@ -192,10 +192,8 @@ def write_quarantine(
     if earlier is not None:
         log.info("%s holds this split already", earlier.version_uri)
         return _quarantined(earlier, reused=True)
-    if scratch_dir is not None:
-        Path(scratch_dir).mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="mlbridge-quarantine-", dir=scratch_dir) as folder:
-        split = _Split(session, broken, paths, pinned, Path(folder), quarantine_uri)
+    with scratch_folder(scratch_dir, "quarantine") as folder:
+        split = _Split(session, broken, paths, pinned, folder, quarantine_uri)
         split.check_scratch(scratch_limit_bytes)
         split.find_bad_rows()
         try:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import errno
-import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from airflow_provider_mlbridge.storage.parquet import Footer, read_footers
 from airflow_provider_mlbridge.storage.rewriting import Scratch, rewrite
 from airflow_provider_mlbridge.storage.schemas import stored_type
 from airflow_provider_mlbridge.storage.scratch import check_unchanged
+from airflow_provider_mlbridge.storage.scratch_folders import scratch_folder
 from airflow_provider_mlbridge.storage.store import ObjectStore, open_store
 from airflow_provider_mlbridge.storage.uris import local_path, stored_path
 
@@ -81,10 +81,8 @@ def opened_snapshot(
 
 @contextmanager
 def _scratch(scratch_dir: str | Path | None, limit: int | None) -> Iterator[Scratch]:
-    if scratch_dir is not None:
-        Path(scratch_dir).mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="mlbridge-opened-", dir=scratch_dir) as folder:
-        yield Scratch(Path(folder).resolve(), limit)
+    with scratch_folder(scratch_dir, "opened") as folder:
+        yield Scratch(folder.resolve(), limit)
 
 
 def _near(snapshot: Snapshot, scratch: Scratch, paths: list[Path]) -> Snapshot:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 from airflow_provider_mlbridge.exceptions import ScratchLimitError
 from airflow_provider_mlbridge.results import Snapshot
 from airflow_provider_mlbridge.storage.parquet import check_is_files
+from airflow_provider_mlbridge.storage.scratch_folders import scratch_folder
 from airflow_provider_mlbridge.storage.store import open_store
 from airflow_provider_mlbridge.storage.uris import local_path
 
@@ -50,14 +50,12 @@ def local_files(
         yield [local_path(snapshot.root + file.path) for file in snapshot.files]
         check_unchanged(snapshot)
         return
-    if scratch_dir is not None:
-        Path(scratch_dir).mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="mlbridge-", dir=scratch_dir) as folder:
+    with scratch_folder(scratch_dir, "downloads") as folder:
         _check_size(snapshot, folder, scratch_limit_bytes)
         store = open_store(snapshot.root, s3_client=s3_client)
         paths: list[Path] = []
         for number, file in enumerate(snapshot.files):
-            path = Path(folder, f"{number:06d}.parquet")
+            path = folder / f"{number:06d}.parquet"
             store.download(
                 snapshot.root + file.path, path, size=file.size, etag=file.etag, version_id=file.version_id
             )
@@ -65,7 +63,7 @@ def local_files(
         yield paths
 
 
-def _check_size(snapshot: Snapshot, folder: str, limit: int | None) -> None:
+def _check_size(snapshot: Snapshot, folder: Path, limit: int | None) -> None:
     free = shutil.disk_usage(folder).free
     allowed = int(free * _RESERVE) if limit is None else min(limit, int(free * _RESERVE))
     if snapshot.total_bytes > allowed:

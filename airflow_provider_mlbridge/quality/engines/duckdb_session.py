@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from airflow_provider_mlbridge.exceptions import ConfigurationError, InvalidParq
 from airflow_provider_mlbridge.quality.compiled import sql
 from airflow_provider_mlbridge.quality.foreign_errors import first_line, without_values
 from airflow_provider_mlbridge.quality.table import Table
+from airflow_provider_mlbridge.storage.scratch_folders import scratch_folder
 
 if TYPE_CHECKING:
     import duckdb
@@ -93,12 +93,10 @@ def open_session(table: Table, paths: Sequence[Path], limits: Limits) -> Iterato
     """
     import duckdb
 
-    if limits.scratch_dir is not None:
-        Path(limits.scratch_dir).mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="mlbridge-spill-", dir=limits.scratch_dir) as spill:
+    with scratch_folder(limits.scratch_dir, "spill") as spill:
         config: dict[str, Any] = {
             "memory_limit": f"{limits.buffer_bytes}B",
-            "temp_directory": spill,
+            "temp_directory": str(spill),
             # What is needed is built in; nothing is fetched at run time.
             "autoinstall_known_extensions": "false",
             "autoload_known_extensions": "false",
