@@ -196,7 +196,9 @@ def _remove(folder: int, within: int, name: str) -> None:
     with suppress(FileNotFoundError):
         shutil.rmtree(_FILES, dir_fd=folder)
     os.unlink(_LOCK, dir_fd=folder)
-    os.rmdir(name, dir_fd=within)
+    # Without its lock and empty, others take it for one just made and remove it too.
+    with suppress(FileNotFoundError):
+        os.rmdir(name, dir_fd=within)
 
 
 def _remove_own(folder: Path, *, locked: bool) -> None:
@@ -205,7 +207,8 @@ def _remove_own(folder: Path, *, locked: bool) -> None:
             with suppress(FileNotFoundError):
                 shutil.rmtree(folder / _FILES)
             (folder / _LOCK).unlink()
-            folder.rmdir()
+            with suppress(FileNotFoundError):
+                folder.rmdir()
         else:
             shutil.rmtree(folder)
     except OSError as error:
