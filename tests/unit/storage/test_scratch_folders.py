@@ -289,6 +289,7 @@ def test_a_folder_that_is_not_locked_yet_may_be_deleted(
     mocker.patch.object(os, "open", open_file)
     with scratch_folder(place, "test") as folder:
         assert cleaned == [step]
+        assert folder.parent.name.startswith(PREFIX), "another one is made, with a lock"
         start(place)
         assert folder.is_dir()
     assert list(place.iterdir()) == []
