@@ -20,6 +20,7 @@ from airflow_provider_mlbridge.quality.catalog import EXPECTATION_TYPES
 from airflow_provider_mlbridge.quality.compiled import NotCompiledError, compile_check, sql
 from airflow_provider_mlbridge.quality.compiled.check import Check, Grouping
 from airflow_provider_mlbridge.quality.engines.duckdb_session import Session, errors
+from airflow_provider_mlbridge.quality.engines.repeated import repeated_keys
 from airflow_provider_mlbridge.quality.expectation import Expectation
 from airflow_provider_mlbridge.quality.outcome import CannotCheckError, Outcome
 from airflow_provider_mlbridge.quality.reporting.describe import label
@@ -154,19 +155,6 @@ def origin_of(snapshot: Snapshot, number: int) -> str:
     return snapshot.files[number].path or snapshot.root.rsplit("/", 1)[-1]
 
 
-def repeated_rows(session: Session, grouping: Grouping, columns: str) -> str:
-    """A query for ``columns`` of all rows whose key occurs more than once."""
-    source = located_source(session)
-    keys = [sql.key(column) for column in grouping.keys]
-    named = ", ".join(f"{key} AS k{position}" for position, key in enumerate(keys))
-    same = " AND ".join(f"{key} IS NOT DISTINCT FROM d.k{position}" for position, key in enumerate(keys))
-    return (
-        f"SELECT {columns} FROM (SELECT * FROM {source} WHERE {grouping.where}) "  # noqa: S608
-        f"SEMI JOIN (SELECT {named} FROM {source} WHERE {grouping.where} GROUP BY ALL HAVING count(*) > 1) d "
-        f"ON {same}"
-    )
-
-
 def write_bad_rows(session: Session, broken: Sequence[Broken], offsets: Sequence[int], folder: Path) -> Path:
     """
     Write the positions of all rows that break something, in order, each once, to a Parquet file.
@@ -228,7 +216,8 @@ def _queries(
             groupings.setdefault(item.grouping, []).append((number, "TRUE"))
     for grouping, members in groupings.items():
         flags = ", ".join(_flags(members, word) for word in words)
-        queries.append(repeated_rows(session, grouping, f"{position}, {flags}"))
+        repeated = repeated_keys(session, grouping)
+        queries.append(repeated.select(f"{position}, {flags}", located_source(session)))
     return queries
 
 

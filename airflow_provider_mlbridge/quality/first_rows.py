@@ -4,15 +4,15 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from airflow_provider_mlbridge.exceptions import ExpectationNotCheckedError
 from airflow_provider_mlbridge.quality.bad_rows import Broken, file_offsets, locate, located_source
-from airflow_provider_mlbridge.quality.compiled import sql
 from airflow_provider_mlbridge.quality.compiled.check import Check, Grouping
 from airflow_provider_mlbridge.quality.engines.duckdb_session import Session, errors
+from airflow_provider_mlbridge.quality.engines.repeated import repeated_keys
 from airflow_provider_mlbridge.quality.expectation import Expectation
 from airflow_provider_mlbridge.quality.outcome import Outcome
 
@@ -120,17 +120,26 @@ class _Reader:
             self._offsets = file_offsets(self._session) if several else [0]
         source = located_source(self._session)
         if broken.grouping is not None:
-            query = _first_repeated(source, broken.grouping, [_PLACE, *fields], limit)
+            condition = self._with_repeated_key(broken.grouping, limit)
         else:
             condition = broken.condition or self._at_positions(broken, limit)
-            # Rows come in their order, and none behind the last of these is read.
-            query = f"SELECT {', '.join([_PLACE, *fields])} FROM {source} WHERE {condition} LIMIT {limit}"  # noqa: S608
+        # Rows come in their order, and none behind the last of these is read.
+        query = f"SELECT {', '.join([_PLACE, *fields])} FROM {source} WHERE {condition} LIMIT {limit}"  # noqa: S608
         rows = []
         for place, *values in self._session.query(query):
             file, file_row = divmod(int(place), _FILE_FACTOR)
             found = dict(zip(fields, values, strict=True))
             rows.append(Row(self._offsets[file] + file_row, file, file_row, found))
         return rows
+
+    def _with_repeated_key(self, grouping: Grouping, limit: int) -> str:
+        """The first rows whose key occurs more than once, as a condition."""
+        # Only the key is read of rows that are not shown.
+        first = repeated_keys(self._session, grouping).select(
+            f"min({_PLACE}, {limit})", located_source(self._session)
+        )
+        [(places,)] = self._session.query(first)
+        return _at(divmod(int(place), _FILE_FACTOR) for place in places or ())
 
     def _at_positions(self, broken: Broken, limit: int) -> str:
         """The rows that Great Expectations named, as a condition."""
@@ -140,24 +149,11 @@ class _Reader:
         for position in map(int, np.unique(np.asarray(broken.positions))[:limit]):
             # The last file that begins there or before, since files without rows begin where the next does.
             file = bisect_right(self._offsets, position) - 1
-            places.append(f"(file_index = {file} AND file_row_number = {position - self._offsets[file]})")
-        return " OR ".join(places) or "FALSE"
+            places.append((file, position - self._offsets[file]))
+        return _at(places)
 
 
-def _first_repeated(source: str, grouping: Grouping, fields: Sequence[str], limit: int) -> str:
-    """A query for the first rows whose key occurs more than once; they have the keys that occur first."""
-    rows = f"(SELECT * FROM {source} WHERE {grouping.where})"  # noqa: S608
-    keys = [sql.key(column) for column in grouping.keys]
-    named = ", ".join(f"{key} AS k{position}" for position, key in enumerate(keys))
-    packed = ", ".join(f"k{position} := k{position}" for position in range(len(keys)))
-    same = " AND ".join(f"{key} IS NOT DISTINCT FROM d.k{position}" for position, key in enumerate(keys))
-    repeated = f"SELECT {named}, min({_PLACE}) AS place FROM {rows} GROUP BY ALL HAVING count(*) > 1"  # noqa: S608
-    first_keys = f"SELECT unnest(arg_min(struct_pack({packed}), place, {limit}), recursive := true)"
-    # A join keeps no order: the first of its rows are picked by their place, in the memory that these take.
-    struct = ", ".join(f"f{position} := {field}" for position, field in enumerate(fields))
-    picked = f"SELECT unnest(arg_min(struct_pack({struct}), {_PLACE}, {limit})) AS r"
-    unpacked = ", ".join(f"r.f{position}" for position in range(len(fields)))
-    return (
-        f"SELECT {unpacked} FROM ({picked} FROM {rows} "  # noqa: S608
-        f"SEMI JOIN ({first_keys} FROM ({repeated})) d ON {same})"
-    )
+def _at(places: Iterable[tuple[int, int]]) -> str:
+    """Rows by their file and their number in it, as a condition."""
+    listed = [f"(file_index = {file} AND file_row_number = {row})" for file, row in places]
+    return " OR ".join(listed) or "FALSE"

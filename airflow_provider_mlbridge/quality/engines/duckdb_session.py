@@ -20,6 +20,8 @@ from airflow_provider_mlbridge.storage.scratch_folders import scratch_folder
 if TYPE_CHECKING:
     import duckdb
 
+    from airflow_provider_mlbridge.quality.compiled.check import Grouping
+    from airflow_provider_mlbridge.quality.engines.repeated import RepeatedKeys
     from airflow_provider_mlbridge.storage.partitions import PartitionColumn
 
 _MEMORY = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B\s*", re.IGNORECASE)
@@ -154,6 +156,8 @@ class Session:
     Queries over the datamart.
 
     :param source: the datamart, to put after FROM; its columns are called as their ``alias``.
+
+    Attribute ``repeated`` holds what :mod:`.repeated` found.
     """
 
     def __init__(
@@ -168,6 +172,7 @@ class Session:
         self.table = table
         self.source = source
         self.limits = limits
+        self.repeated: dict[Grouping, RepeatedKeys] = {}
         self._paths = paths
 
     @cached_property

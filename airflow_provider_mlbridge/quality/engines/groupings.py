@@ -14,6 +14,7 @@ from typing import Any
 from airflow_provider_mlbridge.quality.compiled import sql
 from airflow_provider_mlbridge.quality.compiled.check import DISTINCT, REPEATED, ROWS, Grouping
 from airflow_provider_mlbridge.quality.engines.duckdb_session import Session, errors
+from airflow_provider_mlbridge.quality.engines.repeated import RepeatedKeys, count_repeated, repeated_keys
 from airflow_provider_mlbridge.quality.outcome import CannotCheckError
 from airflow_provider_mlbridge.quality.table import Column
 
@@ -72,6 +73,8 @@ class Groupings:
             values = {ROWS: rows, DISTINCT: rows, REPEATED: 0}
         elif simple and _may_be_dense(grouping, measures):
             values = self._count_bits(grouping, measures)
+        if values is None and simple and REPEATED in measures:
+            values = _measures_of(repeated_keys(self._session, grouping))
         if values is None:
             listed = list(dict.fromkeys((*measures, ROWS, REPEATED)))
             values = dict(zip(listed, self._session.query(self._query(grouping, listed))[0], strict=True))
@@ -118,8 +121,10 @@ class Groupings:
             return {ROWS: 0, DISTINCT: 0, REPEATED: 0}
         if distinct == rows:
             return {ROWS: rows, DISTINCT: rows, REPEATED: 0}
-        # Which rows repeat is more than bits can tell.
-        return None if REPEATED in measures else {ROWS: rows, DISTINCT: distinct}
+        if REPEATED not in measures:
+            return {ROWS: rows, DISTINCT: distinct}
+        # Which keys repeat is more than bits can tell.
+        return _measures_of(count_repeated(self._session, grouping, number=key, size=size, total=rows))
 
     def _query(self, grouping: Grouping, measures: Sequence[str]) -> str:
         keys = ", ".join(f"{sql.key(column)} AS {column.alias}" for column in grouping.keys)
@@ -141,6 +146,10 @@ class Groupings:
         else:
             groups = f"({groups})"
         return f"WITH groups AS {groups} SELECT {listed} FROM {over}"  # noqa: S608
+
+
+def _measures_of(found: RepeatedKeys) -> dict[str, Any]:
+    return {ROWS: found.total, REPEATED: found.rows, DISTINCT: found.total - found.rows + found.count}
 
 
 def _bits(key: str, where: str, start: int, stop: int, size: int) -> str:

@@ -211,8 +211,8 @@ def test_one_look_up_for_all_that_is_shown(mart: str, mocker: MockerFixture) -> 
     report = validate(mart, [BETWEEN, unique], failing_rows=2, masking={"*": "plain"})
     asked = [call.args[1] for call in query.call_args_list]
     located = [text for text in asked if "file_row_number" in text]
-    # One per expectation, and one for where the files begin.
-    assert len(located) == 2 + 1
+    # One per expectation, one for where the files begin, and one for where keys repeat.
+    assert len(located) == 2 + 1 + 1
     for result, places, values in zip(
         report.results, ([1, 3, 5], [4, 5]), ([-1, 200, 300], [5, 5]), strict=True
     ):
