@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_mlbridge.storage import ObjectStore, open_store
+from airflow_provider_mlbridge.storage import ObjectStore, Published, open_store, publish_version
 
 
 @dataclass(frozen=True)
@@ -49,3 +49,20 @@ def parquet_bytes(rows: int = 3, **columns: Any) -> bytes:
     sink = pa.BufferOutputStream()
     pq.write_table(pa.table(columns or {"id": list(range(rows))}), sink)
     return bytes(sink.getvalue().to_pybytes())
+
+
+def publish(place: Place, fingerprint: str, data: bytes, tmp_path: Path, **options: Any) -> Published:
+    """Publish a version of two files."""
+    path = tmp_path / f"{fingerprint}.parquet"
+    path.write_bytes(data)
+    with publish_version(
+        place.root + "out/", fingerprint=fingerprint, s3_client=place.client, **options
+    ) as version:
+        version.add(path, "features.parquet")
+        version.add_bytes("recipe.json", b"{}")
+        return version.commit({"rows": 3}, latest_parquet="features.parquet")
+
+
+def versions(place: Place) -> set[str]:
+    """Fingerprints of the versions that are there."""
+    return {name.split("/")[2].split("-")[1] for name in place.names() if "/versions/" in name}

@@ -7,24 +7,20 @@ import logging
 import os
 import threading
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import pytest
 
 from airflow_provider_mlbridge.exceptions import (
     ConfigurationError,
-    DatasetEmptyError,
     InvalidManifestError,
     PublishConflictError,
     StorageAccessError,
     StorageUnavailableError,
 )
 from airflow_provider_mlbridge.storage import (
-    Published,
-    Version,
     find_published,
     open_store,
     pin_snapshot,
@@ -33,21 +29,9 @@ from airflow_provider_mlbridge.storage import (
 )
 from airflow_provider_mlbridge.storage import publish as publish_module
 from airflow_provider_mlbridge.storage.s3 import S3Store
-from airflow_provider_mlbridge.storage.uris import local_path
-from tests.integration.storage.conftest import Place, parquet_bytes
+from tests.integration.storage.conftest import Place, parquet_bytes, publish, versions
 
 pytestmark = pytest.mark.integration
-
-
-def publish(place: Place, fingerprint: str, data: bytes, tmp_path: Path, **options: Any) -> Published:
-    path = tmp_path / f"{fingerprint}.parquet"
-    path.write_bytes(data)
-    with publish_version(
-        place.root + "out/", fingerprint=fingerprint, s3_client=place.client, **options
-    ) as version:
-        version.add(path, "features.parquet")
-        version.add_bytes("recipe.json", b"{}")
-        return version.commit({"rows": 3}, latest_parquet="features.parquet")
 
 
 def test_a_published_version_is_what_readers_find(place: Place, tmp_path: Path) -> None:
@@ -202,73 +186,6 @@ def test_a_damaged_version_is_not_found_so_that_it_is_published_anew(
     assert find_published(place.root + "out/", fingerprint="f1", s3_client=place.client) is None
     again = publish(place, "f1", parquet_bytes(3), tmp_path)
     assert again.version_uri != published.version_uri
-
-
-def test_old_versions_are_removed_and_abandoned_ones_too(
-    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    abandoned = publish_version(place.root + "out/", fingerprint="dead", s3_client=place.client).__enter__()
-    abandoned.add_bytes("half.parquet", b"half")
-    for number in range(4):
-        publish(place, f"f{number}", parquet_bytes(number + 1), tmp_path, keep_versions=2)
-    versions = {name.split("/")[2].split("-")[1] for name in place.names() if "/versions/" in name}
-    assert versions == {"dead", "f2", "f3"}
-
-    monkeypatch.setattr(publish_module, "ABANDONED_AFTER", timedelta(seconds=-1))
-    publish(place, "f4", parquet_bytes(1), tmp_path, keep_versions=2)
-    versions = {name.split("/")[2].split("-")[1] for name in place.names() if "/versions/" in name}
-    assert versions == {"f3", "f4"}
-
-
-def versions(place: Place) -> set[str]:
-    return {name.split("/")[2].split("-")[1] for name in place.names() if "/versions/" in name}
-
-
-def test_versions_that_never_became_current_do_not_count(
-    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def die(self: Any, *arguments: Any) -> None:
-        raise KeyboardInterrupt
-
-    for number in range(2):
-        publish(place, f"f{number}", parquet_bytes(number + 1), tmp_path, keep_versions=3)
-    for number in range(3):
-        dead = publish_version(place.root + "out/", fingerprint=f"dead{number}", s3_client=place.client)
-        version = dead.__enter__()
-        version.add_bytes("features.parquet", parquet_bytes(9))
-        with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-            patched.setattr(Version, "_move_pointer", die)
-            version.commit({})
-    publish(place, "f2", parquet_bytes(3), tmp_path, keep_versions=3)
-    assert versions(place) == {"f0", "f1", "f2", "dead0", "dead1", "dead2"}
-    monkeypatch.setattr(publish_module, "ABANDONED_AFTER", timedelta(seconds=-1))
-    publish(place, "f3", parquet_bytes(4), tmp_path, keep_versions=3)
-    assert versions(place) == {"f1", "f2", "f3"}
-
-
-def test_a_version_is_kept_for_some_time_whatever_the_count(place: Place, tmp_path: Path) -> None:
-    for number in range(4):
-        publish(
-            place, f"f{number}", parquet_bytes(1), tmp_path, keep_versions=1, keep_at_least=timedelta(days=7)
-        )
-    assert versions(place) == {"f0", "f1", "f2", "f3"}
-    publish(place, "f4", parquet_bytes(1), tmp_path, keep_versions=1)
-    assert versions(place) == {"f3", "f4"}
-
-
-def test_the_time_counts_from_when_a_version_was_replaced(place: Place, tmp_path: Path) -> None:
-    base = place.root + "out/"
-    week = timedelta(days=7)
-    for number in range(3):
-        publish(place, f"f{number}", parquet_bytes(1), tmp_path, keep_versions=1, keep_at_least=week)
-    # As if the first had been replaced eight days ago, and the second, just as old, six days ago.
-    pointer = json.loads(place.store.read(base + "_latest.json"))
-    assert [name.split("-")[1] for name, _ in pointer["history"]] == ["f1", "f0"]
-    for entry, days in zip(pointer["history"], (6, 8), strict=True):
-        entry[1] = (datetime.now(UTC) - timedelta(days=days)).isoformat()
-    place.store.put(base + "_latest.json", json.dumps(pointer).encode())
-    publish(place, "f3", parquet_bytes(1), tmp_path, keep_versions=1, keep_at_least=week)
-    assert versions(place) == {"f1", "f2", "f3"}
 
 
 def test_writers_of_different_things_all_get_their_turn(place: Place) -> None:
@@ -432,67 +349,6 @@ def test_a_role_that_may_not_delete_still_publishes(
         publish(place, f"f{number}", parquet_bytes(number + 1), tmp_path, keep_versions=1)
     assert read_manifest(place.root + "out/", s3_client=place.client).fingerprint == "f2"
     assert "were not removed" in caplog.text
-
-
-def test_a_prefix_without_manifest_is_refused(place: Place) -> None:
-    place.put("plain/a.parquet", parquet_bytes())
-    with pytest.raises(InvalidManifestError, match="is not a published version"):
-        read_manifest(place.root + "plain/", s3_client=place.client)
-
-
-@pytest.mark.parametrize(
-    "body",
-    [b"not json", b"[]", b"{}", b'{"schema_version": 99}', b'{"schema_version": 1, "fingerprint": "x"}'],
-)
-def test_a_damaged_manifest_is_refused(place: Place, body: bytes) -> None:
-    place.put("out/manifest.json", body)
-    with pytest.raises(InvalidManifestError):
-        read_manifest(place.root + "out/", s3_client=place.client)
-
-
-def test_a_published_file_that_was_overwritten_is_noticed(place: Place, tmp_path: Path) -> None:
-    published = publish(place, "f1", parquet_bytes(3), tmp_path)
-    place.store.put(published.version_uri + "features.parquet", parquet_bytes(4))
-    with pytest.raises(InvalidManifestError, match="is not the file that was published"):
-        pin_snapshot(place.root + "out/", s3_client=place.client)
-
-
-@pytest.mark.parametrize("part", ["", "versions", "clean"])
-def test_a_published_file_that_is_gone_is_noticed(place: Place, part: str) -> None:
-    base = place.root + "out/"
-    with publish_version(base, fingerprint="f", s3_client=place.client) as version:
-        names = [f"clean/k=a b%/{number}.parquet" for number in range(3)]
-        if place.root.startswith("file://"):
-            names = [quote(name, safe="/=") for name in names]
-        for name in names:
-            version.add_bytes(name, parquet_bytes(3))
-        version.add_bytes("quarantined/_NO_ROWS", b"no rows")
-        version.commit({})
-    uri = {"": base, "versions": version.uri, "clean": version.uri + "clean/"}[part]
-    assert pin_snapshot(uri, s3_client=place.client).file_count == 3
-    if place.client is None:
-        # Whoever gives a path finds what was published by URI.
-        assert pin_snapshot(str(local_path(uri)) + "/").file_count == 3
-    with pytest.raises(DatasetEmptyError):
-        pin_snapshot(version.uri + "quarantined/", s3_client=place.client)
-    for gone in (names[1:2], names):
-        place.store.delete([version.uri + name for name in gone])
-        with pytest.raises(InvalidManifestError, match=rf"{len(gone)} files are missing: .*1\.parquet"):
-            pin_snapshot(uri, s3_client=place.client)
-
-
-def test_a_selected_partition_of_which_a_file_is_gone(place: Place) -> None:
-    base = place.root + "out/"
-    with publish_version(base, fingerprint="f", s3_client=place.client) as version:
-        for month in (1, 2):
-            version.add_bytes(f"month={month}/a.parquet", parquet_bytes(3))
-        version.commit({})
-    place.store.delete([version.uri + "month=1/a.parquet"])
-    snapshot = pin_snapshot(base, partitions={"month": 2}, s3_client=place.client)
-    assert [file.path for file in snapshot.files] == ["month=2/a.parquet"]
-    assert dict(snapshot.partitions) == {"month": ("2",)}
-    with pytest.raises(InvalidManifestError, match="1 files are missing: month=1/a.parquet"):
-        pin_snapshot(base, partitions={"month": 1}, s3_client=place.client)
 
 
 def test_a_store_that_ignores_conditions_is_found_out_and_named(
