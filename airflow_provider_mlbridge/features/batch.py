@@ -56,16 +56,29 @@ class TransformResult:
     statistics: Mapping[str, Any]
 
 
-def transform_session(session: Session, fitted: FittedRecipe, path: Path) -> TransformResult:
+def transform_session(
+    session: Session, fitted: FittedRecipe, path: Path, *, fitted_on: bool = False
+) -> TransformResult:
     """
     Write the features of an open snapshot to a local file; see :meth:`FittedRecipe.transform`.
 
     Three passes: one counts what the steps' policies speak of, one writes, and the statistics are taken from
     what was written.
+
+    :param fitted_on: whether the recipe was fitted on this very snapshot: rows that were learned from then
+        get what was learned from others, where a step learns from the label.
     """
     _check_inputs(session, fitted)
     recipe = fitted.recipe
-    pipeline = start(session.table, session.columns, recipe, fitted.inputs, fitted.split_state)
+    supervised = any(operation.step.SUPERVISED for operation in fitted.operations)
+    pipeline = start(
+        session.table,
+        session.columns,
+        recipe,
+        fitted.inputs,
+        fitted.split_state,
+        folds=fitted_on and supervised,
+    )
     checks = collect_checks(pipeline, fitted.operations, fitted.states)
     policies = _count(session, pipeline, checks)
 

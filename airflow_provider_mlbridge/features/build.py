@@ -104,7 +104,7 @@ def build_feature_set(
             scratch_limit_bytes=scratch_limit_bytes,
         ) as session:
             fitted = fit_session(session, loaded)
-            written = transform_session(session, fitted, folder / FEATURES_FILE)
+            written = transform_session(session, fitted, folder / FEATURES_FILE, fitted_on=True)
         # The session's end has shown that the data did not change while it was read.
         with publish_version(
             output_uri, fingerprint=fingerprint, s3_client=s3_client, keep_versions=keep_versions

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +16,7 @@ from airflow_provider_mlbridge.features import options
 from airflow_provider_mlbridge.features.kinds import KINDS, Kind, reader
 from airflow_provider_mlbridge.features.plan import Feature, Operation, features_of
 from airflow_provider_mlbridge.features.recipe import Recipe
-from airflow_provider_mlbridge.features.steps.base import State
+from airflow_provider_mlbridge.features.steps.base import RowFunction, State
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -84,8 +84,8 @@ class FittedRecipe:
                     f"(None when the value is missing)"
                 ) from None
             values[column] = read(value)
-        for column, outputs, function in program:
-            values.update(zip(outputs, function(values[column]), strict=True))
+        for columns, outputs, function in program:
+            values.update(zip(outputs, function(*(values[column] for column in columns)), strict=True))
         return {name: values[name] for name in names}
 
     @cached_property
@@ -93,14 +93,14 @@ class FittedRecipe:
         self,
     ) -> tuple[
         list[tuple[str, Callable[[Any], Any]]],
-        list[tuple[str, list[str], Callable[[Any], Sequence[Any]]]],
+        list[tuple[tuple[str, ...], list[str], RowFunction]],
         tuple[str, ...],
     ]:
         readers = [(name, reader(name, kind)) for name, kind in self.inputs.items()]
         program = []
         for operation, state in zip(self.operations, self.states, strict=True):
             outputs = [name for name, _ in operation.outputs(state)]
-            program.append((operation.column, outputs, operation.row_function(state)))
+            program.append(((operation.column, *operation.reads), outputs, operation.row_function(state)))
         return readers, program, self.feature_names
 
     def transform(
@@ -166,6 +166,7 @@ class FittedRecipe:
                     "step": operation.position,
                     "column": operation.column,
                     "kind": operation.kind,
+                    **({"reads": dict(operation.reads)} if operation.reads else {}),
                     "state": dict(state),
                 }
                 for operation, state in zip(self.operations, self.states, strict=True)
@@ -229,12 +230,14 @@ class FittedRecipe:
             position, column, state = item["step"], item["column"], item["state"]
             if not isinstance(position, int) or not 1 <= position <= len(recipe.steps):
                 raise ValueError(f"there is no step {position!r}")
-            if column not in made:
-                raise ValueError(f"there is no column {column!r} at step {position}")
+            reads = {name: KINDS[KINDS.index(kind)] for name, kind in item.get("reads", {}).items()}
+            for name in (column, *reads):
+                if name not in made:
+                    raise ValueError(f"there is no column {name!r} at step {position}")
             if not isinstance(state, dict):
                 raise TypeError(f"the state of step {position} is no mapping")
             kind = KINDS[KINDS.index(item["kind"])]
-            operations.append(Operation(position, recipe.steps[position - 1], column, kind))
+            operations.append(Operation(position, recipe.steps[position - 1], column, kind, reads))
             states.append(state)
             made.update(name for name, _ in operations[-1].outputs(state))
         if not isinstance(document["split"], dict) or not isinstance(document["train_rows"], int):

@@ -27,10 +27,15 @@ def fit_session(session: Session, recipe: Recipe) -> FittedRecipe:
     plan = bind(recipe, session.kinds, session.engine_types)
     split_state = _fit_split(session, recipe)
 
-    def begin() -> Pipeline:
-        return start(session.table, session.columns, recipe, plan.inputs, split_state)
+    supervised = any(operation.step.SUPERVISED for operation in plan.operations)
 
-    train = begin().train()
+    def begin() -> Pipeline:
+        # The rows of the other splits go first: no step that looks at other rows sees them.
+        return start(
+            session.table, session.columns, recipe, plan.inputs, split_state, folds=supervised
+        ).train()
+
+    train = begin().table
     rows = session.query(train.aggregate(n=train.count()))[0]["n"]
     if not rows:
         table = session.table
@@ -74,7 +79,7 @@ def _round(
     waiting: set[str] = set()
     requests: list[tuple[int, Request]] = []
     for index, operation in enumerate(operations):
-        if operation.column in waiting:
+        if not waiting.isdisjoint((operation.column, *operation.reads)):
             waiting.update(name for name, _ in operation.outputs(None))
             continue
         names = {name for name, _ in operation.outputs(None)}
@@ -86,10 +91,10 @@ def _round(
             alias = pipeline.names[operation.column]
             requests.append((index, Request(operation.where, alias, operation.kind, operation.needs)))
             waiting |= names
-        elif any(later.column in names for later in operations[index + 1 :]):
+        elif any(not names.isdisjoint((later.column, *later.reads)) for later in operations[index + 1 :]):
             pipeline.apply(operation, state)
     if not requests:
         return
-    answers = summarise(session.query, pipeline.train(), [request for _, request in requests], rows)
+    answers = summarise(session.query, pipeline.flushed(), [request for _, request in requests], rows)
     for (index, _), summary in zip(requests, answers, strict=True):
         states[index] = operations[index].step.fit(summary, operations[index].kind)

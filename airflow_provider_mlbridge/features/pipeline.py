@@ -7,16 +7,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from airflow_provider_mlbridge.features.hashing import fold_columns, fold_number
 from airflow_provider_mlbridge.features.kinds import Column, Kind
 from airflow_provider_mlbridge.features.plan import Operation
 from airflow_provider_mlbridge.features.recipe import Recipe
 from airflow_provider_mlbridge.features.session import FILE_INDEX, ROW_INDEX
 from airflow_provider_mlbridge.features.splits import TRAIN
 from airflow_provider_mlbridge.features.steps import Check
-from airflow_provider_mlbridge.features.steps.base import State, flag, literal
+from airflow_provider_mlbridge.features.steps.base import Input, State, flag, literal
 
 SPLIT_ALIAS = "split"
-
+FOLD_ALIAS = "fold"
+"""Aliases of columns that are no one's; see :func:`start`."""
 
 INLINE_CATEGORIES = 32
 """With more categories than this, places are looked up by a join instead of by comparing one by one."""
@@ -64,40 +66,73 @@ class Pipeline:
             self.table = self.table.mutate(**self._pending)
             self._pending = {}
 
-    def inputs(self, operation: Operation, state: State) -> tuple[Any, Any]:
-        """The column that an operation works on, and the places of its values if it has categories."""
+    def inputs(self, operation: Operation, state: State) -> Input:
+        """What an operation works on."""
         import ibis
 
-        value = self.column(operation.column)
+        # All of them first: a column that is still to be taken into the table makes a new one.
+        for name in (operation.column, *operation.reads):
+            self.column(name)
         categories = operation.step.categories(state)
-        if categories is None:
-            return value, None
-        source = self.names[operation.column]
-        self.flush()
-        alias = self._alias()
-        if len(categories) > INLINE_CATEGORIES:
-            self.table = with_places(self.table, source, alias, categories, operation.kind)
-        else:
-            column = self.table[source]
-            branches = [(column == literal(item), literal(place)) for place, item in enumerate(categories)]
-            place = ibis.cases(*branches) if branches else ibis.null("int64")
-            self.table = self.table.mutate(**{alias: place})
-        return self.table[source], self.table[alias]
+        code = None
+        if categories is not None:
+            source = self.names[operation.column]
+            self.flush()
+            alias = self._alias()
+            if len(categories) > INLINE_CATEGORIES:
+                self.table = with_places(self.table, source, alias, categories, operation.kind)
+            else:
+                column = self.table[source]
+                branches = [
+                    (column == literal(item), literal(place)) for place, item in enumerate(categories)
+                ]
+                place = ibis.cases(*branches) if branches else ibis.null("int64")
+                self.table = self.table.mutate(**{alias: place})
+            code = self.table[alias]
+        return Input(
+            self.table[self.names[operation.column]],
+            operation.kind,
+            {name: self.table[self.names[name]] for name in operation.reads},
+            operation.reads,
+            code,
+            self.table[FOLD_ALIAS] if FOLD_ALIAS in self.table.columns else None,
+        )
 
     def apply(self, operation: Operation, state: State) -> None:
         """Add the results of an operation."""
-        self.add(operation, state, *self.inputs(operation, state))
+        if operation.step.HISTORY:
+            self.extend(operation, state)
+        else:
+            self.add(operation, state, self.inputs(operation, state))
 
-    def add(self, operation: Operation, state: State, value: Any, code: Any) -> None:
+    def add(self, operation: Operation, state: State, x: Input) -> None:
         """Add the results of an operation on these inputs."""
-        results = zip(operation.outputs(state), operation.expressions(value, state, code), strict=True)
+        results = zip(operation.outputs(state), operation.expressions(x, state), strict=True)
         for (name, _), expression in results:
             self.assign(name, expression)
 
-    def train(self) -> Any:
-        """The rows of the training split."""
+    def extend(self, operation: Operation, state: State) -> None:
+        """Add the results of an operation that looks at other rows."""
+        columns = (operation.column, *operation.reads)
+        for name in columns:
+            self.column(name)
         self.flush()
-        return self.table.filter(self.table[SPLIT_ALIAS] == TRAIN)
+        produced = [(name, self._alias()) for name, _ in operation.outputs(state)]
+        self.table = operation.step.extend(
+            self.table, {name: self.names[name] for name in columns}, [alias for _, alias in produced], state
+        )
+        self.names.update(produced)
+
+    def flushed(self) -> Any:
+        """The table with all that was assigned."""
+        self.flush()
+        return self.table
+
+    def train(self) -> Pipeline:
+        """The same over the rows of the training split alone."""
+        self.flush()
+        self.table = self.table.filter(self.table[SPLIT_ALIAS] == TRAIN)
+        return self
 
 
 def start(
@@ -106,11 +141,16 @@ def start(
     recipe: Recipe,
     inputs: Mapping[str, Kind],
     split_state: Mapping[str, Any],
+    *,
+    folds: bool = False,
 ) -> Pipeline:
     """
     The columns that a recipe reads, cleaned, with the split.
 
     Columns with a role (keys, label) are read when they are there: a table to be scored has no label.
+
+    :param folds: whether the rows are those to learn from, and those of the training split get the number
+        that shares them out to folds, see :class:`~.steps.base.Input`.
     """
     import ibis
 
@@ -121,27 +161,25 @@ def start(
         if name in columns:
             names[name] = f"c{len(names)}"
             selected[names[name]] = clean(table[name], columns[name], inputs.get(name))
+    place = {name: table[name] for name in (FILE_INDEX, ROW_INDEX)}
     split = recipe.resolved_split()
     if split is None:
-        selected[SPLIT_ALIAS] = ibis.literal(TRAIN)
+        started = table.select(**selected, **place, **{SPLIT_ALIAS: ibis.literal(TRAIN)})
     elif all(name in columns for name in split.columns()):
         cleaned = table.select(
-            **{name: clean(table[name], columns[name]) for name in split.columns()},
-            **selected,
-            **{name: table[name] for name in (FILE_INDEX, ROW_INDEX)},
+            **{name: clean(table[name], columns[name]) for name in split.columns()}, **selected, **place
         )
-        return Pipeline(
-            cleaned.select(
-                *names.values(),
-                FILE_INDEX,
-                ROW_INDEX,
-                **{SPLIT_ALIAS: split.expression(cleaned, split_state)},
-            ),
-            names,
+        started = cleaned.select(
+            *names.values(), *place, **{SPLIT_ALIAS: split.expression(cleaned, split_state)}
         )
-    return Pipeline(
-        table.select(**selected, **{name: table[name] for name in (FILE_INDEX, ROW_INDEX)}), names
-    )
+    else:
+        started = table.select(**selected, **place)
+    if folds:
+        together = [names[name] for name in fold_columns(recipe) if name in names]
+        number = fold_number([started[name] for name in together or (FILE_INDEX, ROW_INDEX)])
+        train = started[SPLIT_ALIAS] == TRAIN
+        started = started.mutate(**{FOLD_ALIAS: ibis.ifelse(train, number, ibis.null("int64"))})
+    return Pipeline(started, names)
 
 
 def clean(value: Any, column: Column, kind: Kind | None = None) -> Any:
@@ -172,11 +210,14 @@ def collect_checks(
     """
     found = []
     for number, (operation, state) in enumerate(zip(operations, states, strict=True)):
-        value, code = pipeline.inputs(operation, state)
-        for check in operation.checks(value, state, code):
+        if operation.step.HISTORY:
+            pipeline.extend(operation, state)
+            continue
+        x = pipeline.inputs(operation, state)
+        for check in operation.checks(x, state):
             alias = pipeline.assign(f"\0check {number} {check.name}", flag(check.matches))
             found.append((operation, check, alias))
-        pipeline.add(operation, state, value, code)
+        pipeline.add(operation, state, x)
     pipeline.flush()
     return found
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from airflow_provider_mlbridge.exceptions import ColumnNotFoundError, FitError, InvalidRecipeError
@@ -13,7 +13,7 @@ from airflow_provider_mlbridge.features.kinds import Kind
 from airflow_provider_mlbridge.features.recipe import SPLIT_COLUMN, Recipe
 from airflow_provider_mlbridge.features.selectors import not_found
 from airflow_provider_mlbridge.features.steps import Check, Needs, Step
-from airflow_provider_mlbridge.features.steps.base import RowFunction, State
+from airflow_provider_mlbridge.features.steps.base import Input, RowFunction, State
 
 
 @dataclass(frozen=True)
@@ -25,12 +25,14 @@ class Operation:
     :param step: the step.
     :param column: the column it works on.
     :param kind: kind of the column at this point.
+    :param reads: further columns that it reads, with their kinds.
     """
 
     position: int
     step: Step
     column: str
     kind: Kind
+    reads: Mapping[str, Kind] = field(default_factory=dict)
 
     @property
     def where(self) -> str:
@@ -43,6 +45,11 @@ class Operation:
         return self.step.stem(self.column)
 
     @property
+    def replaced(self) -> str | None:
+        """The column whose place the first result takes."""
+        return self.column if self.step.REPLACES and self.stem == self.column else None
+
+    @property
     def needs(self) -> Needs:
         """What must be known of the column before the step can be fitted."""
         return self.step.needs(self.kind)
@@ -51,13 +58,13 @@ class Operation:
         """Names and kinds of the results."""
         return self.step.outputs(self.stem, self.kind, state)
 
-    def expressions(self, value: Any, state: State, code: Any) -> list[Any]:
+    def expressions(self, x: Input, state: State) -> list[Any]:
         """The results as Ibis expressions."""
-        return self.step.expressions(value, self.kind, state, code)
+        return self.step.expressions(x, state)
 
-    def checks(self, value: Any, state: State, code: Any) -> list[Check]:
+    def checks(self, x: Input, state: State) -> list[Check]:
         """What to count in a transform."""
-        return self.step.checks(value, self.kind, state, code)
+        return self.step.checks(x, state)
 
     def row_function(self, state: State) -> RowFunction:
         """The results as a Python function."""
@@ -107,7 +114,7 @@ def bind(recipe: Recipe, kinds: Mapping[str, Kind | None], engine_types: Mapping
     """
     split = recipe.resolved_split()
     roles = [*recipe.keys, *(split.columns() if split else ())]
-    roles += [name for name in (recipe.label, recipe.event_time) if name is not None]
+    roles += [name for name in (recipe.label, recipe.event_time, recipe.known_time) if name is not None]
     for name in roles:
         if name not in kinds:
             raise not_found(name, list(kinds))
@@ -127,30 +134,62 @@ def bind(recipe: Recipe, kinds: Mapping[str, Kind | None], engine_types: Mapping
             raise ColumnNotFoundError(f"{label}: {error}") from error
         except InvalidRecipeError as error:
             raise InvalidRecipeError(f"{label}: {error}") from error
-        for column in columns:
-            if column == recipe.label:
-                raise InvalidRecipeError(
-                    f"{label}: {column!r} is the label; a feature made from it would give the answer away"
-                )
-            kind = current[column]
-            if kind is None or kind not in step.KINDS:
-                raise InvalidRecipeError(
-                    f"{label}: column {column!r} is {kind or engine_types[column]}; "
-                    f"{step.TYPE} takes {', '.join(step.KINDS)}"
-                )
-            operation = Operation(position, step, column, kind)
+        for group in [[column] for column in columns] if step.PER_COLUMN else [columns]:
+            operation = _operation(position, step, group, current, recipe, engine_types)
             try:
                 _ = operation.needs
                 produced = operation.outputs(None)
             except InvalidRecipeError as error:
                 raise InvalidRecipeError(f"{operation.where}: {error}") from error
             # A column made by an earlier step may share its name with no column of the datamart.
-            if column in kinds:
-                inputs.add(column)
-            replaced = column if step.REPLACES and operation.stem == column else None
-            _add(current, produced, replaced, operation.where)
+            inputs.update(name for name in (operation.column, *operation.reads) if name in kinds)
+            _add(current, produced, operation.replaced, operation.where)
             operations.append(operation)
     return Plan(recipe, {name: kind for name, kind in kinds.items() if name in inputs and kind}, operations)
+
+
+def _operation(
+    position: int,
+    step: Step,
+    columns: Sequence[str],
+    current: Mapping[str, Kind | None],
+    recipe: Recipe,
+    engine_types: Mapping[str, str],
+) -> Operation:
+    """The step on these columns, which must be of kinds that it takes."""
+    label = f"step {position} ({step.TYPE})"
+    if recipe.label in columns:
+        raise InvalidRecipeError(
+            f"{label}: {recipe.label!r} is the label; a feature made from it would give the answer away"
+        )
+    kinds: dict[str, Kind] = {}
+    for column in columns:
+        kind = current[column]
+        if kind is None or kind not in step.KINDS:
+            raise InvalidRecipeError(
+                f"{label}: column {column!r} is {kind or engine_types[column]}; "
+                f"{step.TYPE} takes {', '.join(step.KINDS)}"
+            )
+        kinds[column] = kind
+    try:
+        if step.SUPERVISED and recipe.label is None:
+            raise InvalidRecipeError(
+                f"{step.TYPE} learns from the label, but the recipe has none; give label"
+            )
+        for column in step.reads(recipe.roles):
+            if column not in current:
+                raise not_found(column, list(current))
+            kind = current[column]
+            if kind is None:
+                raise InvalidRecipeError(
+                    f"column {column!r} has type {engine_types[column]}, which has no use here"
+                )
+            kinds[column] = kind
+        step.check_kinds(kinds)
+    except (ColumnNotFoundError, InvalidRecipeError) as error:
+        raise type(error)(f"{label}, column {columns[0]!r}: {error}") from error
+    first = columns[0]
+    return Operation(position, step, first, kinds.pop(first), kinds)
 
 
 def features_of(
@@ -170,15 +209,15 @@ def features_of(
     features: dict[str, Feature] = {}
     for operation, state in zip(operations, states, strict=True):
         step, produced = operation.step, operation.outputs(state)
-        replaced = operation.column if step.REPLACES and operation.stem == operation.column else None
         try:
-            _add(current, produced, replaced, operation.where)
+            _add(current, produced, operation.replaced, operation.where)
         except InvalidRecipeError as error:
             raise FitError(str(error)) from error
-        if not step.REPLACES:
+        if not step.REPLACES and not step.KEEPS:
             features.pop(operation.column, None)
         for name, kind in produced:
-            features[name] = Feature(name, kind, step.DISCRETE or name != operation.stem, flag=step.FLAGS)
+            discrete = step.DISCRETE or (name != operation.stem and kind == "int")
+            features[name] = Feature(name, kind, discrete, flag=step.FLAGS)
     roles = [name for name in (*recipe.keys, recipe.label) if name is not None]
     for name in roles:
         if name.lower() == SPLIT_COLUMN:

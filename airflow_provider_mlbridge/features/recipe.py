@@ -14,6 +14,7 @@ from airflow_provider_mlbridge.exceptions import InvalidRecipeError
 from airflow_provider_mlbridge.features import options
 from airflow_provider_mlbridge.features.splits import HashSplit, Split, TimeSplit, parse_split
 from airflow_provider_mlbridge.features.steps import Step, parse_step
+from airflow_provider_mlbridge.features.steps.base import Roles
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -49,6 +50,8 @@ class Recipe:
     :param label: what is to be predicted; copied to the output, never a feature.
     :param event_time: when the row happened; not a feature unless a step names it.
     :param split: which rows are learned from; None means all of them, see :mod:`~.splits`.
+    :param known_time: when the values of the row were known, for steps that look at earlier rows; the event
+        time when None.
     :raises InvalidRecipeError: naming step, option and valid choices.
     """
 
@@ -58,11 +61,12 @@ class Recipe:
     label: str | None = None
     event_time: str | None = None
     split: Split | None = None
+    known_time: str | None = None
 
     def __post_init__(self) -> None:
         options.text("recipe", "name", self.name)
         object.__setattr__(self, "keys", options.texts("recipe", "keys", self.keys))
-        for name in ("label", "event_time"):
+        for name in ("label", "event_time", "known_time"):
             if getattr(self, name) is not None:
                 options.text("recipe", name, getattr(self, name))
         if self.label is not None and self.label in self.keys:
@@ -93,6 +97,11 @@ class Recipe:
         return split
 
     @property
+    def roles(self) -> Roles:
+        """What its columns mean."""
+        return Roles(tuple(self.keys), self.label, self.event_time, self.known_time)
+
+    @property
     def hash(self) -> str:
         """sha256 (hex) of the canonical JSON: equal for recipes that mean the same."""
         canonical = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
@@ -105,8 +114,9 @@ class Recipe:
             document["keys"] = list(self.keys)
         if self.label is not None:
             document["label"] = self.label
-        if self.event_time is not None:
-            document["event_time"] = self.event_time
+        for role in ("event_time", "known_time"):
+            if getattr(self, role) is not None:
+                document[role] = getattr(self, role)
         if self.split is not None:
             document["split"] = self.split.to_dict()
         document["steps"] = [step.to_dict() for step in self.steps]

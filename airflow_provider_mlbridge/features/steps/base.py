@@ -19,7 +19,51 @@ from airflow_provider_mlbridge.features.kinds import KINDS, Kind
 from airflow_provider_mlbridge.features.selectors import Selector
 
 State = Mapping[str, Any]
-RowFunction = Callable[[Any], Sequence[Any]]
+RowFunction = Callable[..., Sequence[Any]]
+"""
+The results of one row: of the value of the step's column, and after it those of :meth:`Step.reads`; a step
+with :data:`Step.HISTORY` is given the same of the other rows as the keyword ``history``.
+"""
+
+
+@dataclass(frozen=True)
+class Roles:
+    """
+    What columns mean in a recipe.
+
+    :param keys: what identifies a row.
+    :param label: what is to be predicted.
+    :param event_time: when the row happened.
+    :param known_time: when its values were known.
+    """
+
+    keys: tuple[str, ...] = ()
+    label: str | None = None
+    event_time: str | None = None
+    known_time: str | None = None
+
+
+@dataclass(frozen=True)
+class Input:
+    """
+    What a step works on in a table, as Ibis expressions.
+
+    :param value: its column.
+    :param kind: the kind of that.
+    :param others: the columns of :meth:`Step.reads`, by name.
+    :param kinds: their kinds, by name.
+    :param code: place of the value among :meth:`Step.categories`, NULL when it is not there; None when the
+        step has no categories.
+    :param fold: a whole number from 0 for rows of the training split, by which they are shared out to folds,
+        NULL for all others; None when the rows are not those that the step was fitted on.
+    """
+
+    value: Any
+    kind: Kind
+    others: Mapping[str, Any] = field(default_factory=dict)
+    kinds: Mapping[str, Kind] = field(default_factory=dict)
+    code: Any = None
+    fold: Any = None
 
 
 @dataclass(frozen=True)
@@ -129,6 +173,18 @@ class Step:
     FLAGS: ClassVar[bool] = False
     """Whether all outputs are 0 or 1 and never missing."""
 
+    KEEPS: ClassVar[bool] = False
+    """Whether the column stays what it is, a feature or none, when the outputs are new columns."""
+
+    PER_COLUMN: ClassVar[bool] = True
+    """Whether the step works on its columns one by one; if not, on all of them at once."""
+
+    SUPERVISED: ClassVar[bool] = False
+    """Whether it learns from the label."""
+
+    HISTORY: ClassVar[bool] = False
+    """Whether it looks at other rows, and so extends a table instead of computing expressions."""
+
     columns: Any
     output: str | None = field(default=None, kw_only=True)
 
@@ -161,6 +217,17 @@ class Step:
         """Name of the result, or what the names of several results begin with."""
         return column if self.output is None else self.output.replace("{column}", column)
 
+    def reads(self, roles: Roles) -> Sequence[str]:  # noqa: ARG002
+        """
+        Columns that are read beside the step's own.
+
+        :raises InvalidRecipeError: when the recipe does not name a column that the step cannot do without.
+        """
+        return ()
+
+    def check_kinds(self, kinds: Mapping[str, Kind]) -> None:
+        """:raises InvalidRecipeError: when a column of :meth:`reads` is of a kind that is of no use."""
+
     def needs(self, kind: Kind) -> Needs:  # noqa: ARG002
         """What must be known before :meth:`fit`."""
         return Needs()
@@ -173,13 +240,16 @@ class Step:
         """Names and kinds of the results; empty when they depend on a state that is not there yet."""
         raise NotImplementedError
 
-    def expressions(self, value: Any, kind: Kind, state: State, code: Any) -> list[Any]:
-        """
-        The results as Ibis expressions, as in :meth:`outputs`.
+    def expressions(self, x: Input, state: State) -> list[Any]:
+        """The results as Ibis expressions, as in :meth:`outputs`."""
+        raise NotImplementedError
 
-        :param value: the column.
-        :param code: place of the value among :meth:`categories`, NULL when it is not there; None when the
-            step has no categories.
+    def extend(self, table: Any, columns: Mapping[str, str], outputs: Sequence[str], state: State) -> Any:
+        """
+        ``table`` with the results added, for a step with :data:`HISTORY`; rows may come in another order.
+
+        :param columns: the alias in the table of the step's column and of those of :meth:`reads`, by name.
+        :param outputs: the aliases of the results.
         """
         raise NotImplementedError
 
@@ -188,10 +258,10 @@ class Step:
         return None
 
     def row_function(self, where: str, kind: Kind, state: State) -> RowFunction:
-        """The results as a function of one Python value of ``kind`` or None, as in :meth:`outputs`."""
+        """The results as a function of Python values or None, as in :meth:`outputs`."""
         raise NotImplementedError
 
-    def checks(self, value: Any, kind: Kind, state: State, code: Any) -> list[Check]:  # noqa: ARG002
+    def checks(self, x: Input, state: State) -> list[Check]:  # noqa: ARG002
         """What to count in a transform."""
         return []
 

@@ -15,6 +15,7 @@ from airflow_provider_mlbridge.features import options
 from airflow_provider_mlbridge.features.kinds import Kind
 from airflow_provider_mlbridge.features.steps.base import (
     Check,
+    Input,
     Needs,
     RowFunction,
     State,
@@ -53,10 +54,10 @@ class _CategoryStep(Step):
         categories: Sequence[Any] = state["categories"]
         return categories
 
-    def checks(self, value: Any, kind: Kind, state: State, code: Any) -> list[Check]:
+    def checks(self, x: Input, state: State) -> list[Check]:
         return [
-            Check("unknown", _is_unknown(value, code), self.unknown == "error", _UNKNOWN_ADVICE),
-            Check("missing", value.isnull(), self.missing == "error", _NULL_ADVICE),
+            Check("unknown", _is_unknown(x.value, x.code), self.unknown == "error", _UNKNOWN_ADVICE),
+            Check("missing", x.value.isnull(), self.missing == "error", _NULL_ADVICE),
         ]
 
 
@@ -131,10 +132,10 @@ class OneHot(_CategoryStep):
         names += [f"{stem}__null"] if self.missing == "category" else []
         return [(name, "int") for name in _distinct(names)]
 
-    def expressions(self, value: Any, kind: Kind, state: State, code: Any) -> list[Any]:
-        results = [flag(code == literal(place)) for place in range(len(state["categories"]))]
-        results += [flag(_is_unknown(value, code))] if self.unknown == "other" else []
-        results += [flag(value.isnull())] if self.missing == "category" else []
+    def expressions(self, x: Input, state: State) -> list[Any]:
+        results = [flag(x.code == literal(place)) for place in range(len(state["categories"]))]
+        results += [flag(_is_unknown(x.value, x.code))] if self.unknown == "other" else []
+        results += [flag(x.value.isnull())] if self.missing == "category" else []
         return results
 
     def row_function(self, where: str, kind: Kind, state: State) -> RowFunction:
@@ -203,13 +204,15 @@ class Ordinal(_CategoryStep):
     def outputs(self, stem: str, kind: Kind, state: State | None) -> list[tuple[str, Kind]]:
         return [(stem, "int")]
 
-    def expressions(self, value: Any, kind: Kind, state: State, code: Any) -> list[Any]:
+    def expressions(self, x: Input, state: State) -> list[Any]:
         import ibis
 
         nothing = ibis.null("int64")
         missing = literal(len(state["categories"])) if self.missing == "category" else nothing
         unknown = literal(-1) if self.unknown == "other" else nothing
-        return [as_int(ibis.cases((value.isnull(), missing), (code.isnull(), unknown), else_=code), "int32")]
+        return [
+            as_int(ibis.cases((x.value.isnull(), missing), (x.code.isnull(), unknown), else_=x.code), "int32")
+        ]
 
     def row_function(self, where: str, kind: Kind, state: State) -> RowFunction:
         places = {category: index for index, category in enumerate(state["categories"])}

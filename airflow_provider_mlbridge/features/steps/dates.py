@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from airflow_provider_mlbridge.exceptions import InvalidRecipeError
 from airflow_provider_mlbridge.features import options
 from airflow_provider_mlbridge.features.kinds import Kind
-from airflow_provider_mlbridge.features.steps.base import RowFunction, State, Step, as_int, literal
+from airflow_provider_mlbridge.features.steps.base import Input, RowFunction, State, Step, as_int, literal
 
 _DATE: dict[str, tuple[Callable[[Any], Any], Callable[[Any], int]]] = {
     "year": (lambda x: x.year(), lambda v: v.year),
@@ -70,9 +70,9 @@ class DateParts(Step):
                 )
         return [(f"{stem}_{part}", "int") for part in self.parts]
 
-    def expressions(self, value: Any, kind: Kind, state: State, code: Any) -> list[Any]:
+    def expressions(self, x: Input, state: State) -> list[Any]:
         functions = {**_DATE, **_TIME}
-        return [as_int(functions[part][0](value), "int32") for part in self.parts]
+        return [as_int(functions[part][0](x.value), "int32") for part in self.parts]
 
     def row_function(self, where: str, kind: Kind, state: State) -> RowFunction:
         functions = {**_DATE, **_TIME}

@@ -13,6 +13,7 @@ from airflow_provider_mlbridge.exceptions import FitError, InvalidRecipeError
 from airflow_provider_mlbridge.features import options
 from airflow_provider_mlbridge.features.kinds import SCALAR, Kind
 from airflow_provider_mlbridge.features.steps.base import (
+    Input,
     Needs,
     RowFunction,
     State,
@@ -88,15 +89,15 @@ class Impute(Step):
         filled: list[tuple[str, Kind]] = [(stem, self._result_kind(kind))]
         return [*filled, (f"{stem}_missing", "int")] if self.indicator else filled
 
-    def expressions(self, value: Any, kind: Kind, state: State, code: Any) -> list[Any]:
-        source = as_float(value, kind) if self._result_kind(kind) == "float" else value
+    def expressions(self, x: Input, state: State) -> list[Any]:
+        source = as_float(x.value, x.kind) if self._result_kind(x.kind) == "float" else x.value
         if source.type().is_unsigned_integer() and state["value"] < 0 and source.type().nbytes == 8:
             raise InvalidRecipeError(
                 f"{self.TYPE}: value={state['value']!r} is negative, but the column has unsigned 64-bit "
                 f"integers: no integer type holds both. Give a value from 0."
             )
         filled = source.fill_null(literal(state["value"]))
-        return [filled, flag(value.isnull())] if self.indicator else [filled]
+        return [filled, flag(x.value.isnull())] if self.indicator else [filled]
 
     def row_function(self, where: str, kind: Kind, state: State) -> RowFunction:
         constant = state["value"]

@@ -17,6 +17,7 @@ from airflow_provider_mlbridge.features import options
 from airflow_provider_mlbridge.features.kinds import SCALAR, Kind
 from airflow_provider_mlbridge.features.steps.base import (
     Check,
+    Input,
     Needs,
     RowFunction,
     State,
@@ -91,11 +92,11 @@ class Clip(_NumberStep):
             )
         return bounds
 
-    def expressions(self, value: Any, kind: Kind, state: State, code: Any) -> list[Any]:
+    def expressions(self, x: Input, state: State) -> list[Any]:
         # Not least() and greatest(): those pass over NULL in DuckDB, so a missing value would become a bound.
         import ibis
 
-        number = as_float(value, kind)
+        number = as_float(x.value, x.kind)
         branches = []
         if state["lower"] is not None:
             branches.append((number < literal(state["lower"]), literal(state["lower"])))
@@ -132,12 +133,12 @@ class Log1p(_NumberStep):
     def validate(self) -> None:
         options.choice(self.TYPE, "invalid", self.invalid, ("error", "null"))
 
-    def expressions(self, value: Any, kind: Kind, state: State, code: Any) -> list[Any]:
+    def expressions(self, x: Input, state: State) -> list[Any]:
         # Engines have ln() only, and ln(1 + x) loses all digits of a small x. With u = 1 + x as rounded,
         # ln(u) * x / (u - 1) is right to a few units in the last place (Kahan; HP-15C Functions Handbook).
         import ibis
 
-        number = as_float(value, kind)
+        number = as_float(x.value, x.kind)
         one = literal(1.0)
         rounded = number + one
         return [
@@ -163,8 +164,8 @@ class Log1p(_NumberStep):
 
         return log1p
 
-    def checks(self, value: Any, kind: Kind, state: State, code: Any) -> list[Check]:
-        invalid = (as_float(value, kind) <= literal(-1.0)).fill_null(False)
+    def checks(self, x: Input, state: State) -> list[Check]:
+        invalid = (as_float(x.value, x.kind) <= literal(-1.0)).fill_null(False)
         return [Check("invalid", invalid, self.invalid == "error", _LOG_ADVICE)]
 
 
@@ -201,8 +202,8 @@ class Standard(_NumberStep):
             "scale": (summary.std or 1.0) if self.with_std else 1.0,
         }
 
-    def expressions(self, value: Any, kind: Kind, state: State, code: Any) -> list[Any]:
-        return [(as_float(value, kind) - literal(state["mean"])) / literal(state["scale"])]
+    def expressions(self, x: Input, state: State) -> list[Any]:
+        return [(as_float(x.value, x.kind) - literal(state["mean"])) / literal(state["scale"])]
 
     def row_function(self, where: str, kind: Kind, state: State) -> RowFunction:
         mean, scale = state["mean"], state["scale"]
@@ -245,8 +246,8 @@ class MinMax(_NumberStep):
             )
         return {"minimum": minimum, "range": scale}
 
-    def expressions(self, value: Any, kind: Kind, state: State, code: Any) -> list[Any]:
-        unit = (as_float(value, kind) - literal(state["minimum"])) / literal(state["range"])
+    def expressions(self, x: Input, state: State) -> list[Any]:
+        unit = (as_float(x.value, x.kind) - literal(state["minimum"])) / literal(state["range"])
         return [unit * literal(self.high - self.low) + literal(self.low)]
 
     def row_function(self, where: str, kind: Kind, state: State) -> RowFunction:
@@ -294,10 +295,10 @@ class QuantileBins(_NumberStep):
                 edges.append(edge)
         return {"inner_edges": edges[1:-1]}
 
-    def expressions(self, value: Any, kind: Kind, state: State, code: Any) -> list[Any]:
+    def expressions(self, x: Input, state: State) -> list[Any]:
         import ibis
 
-        number = as_float(value, kind)
+        number = as_float(x.value, x.kind)
         if not state["inner_edges"]:
             return [as_int(ibis.cases((number.notnull(), literal(0))), "int32")]
         reached = [(number >= literal(edge)).cast("int32") for edge in state["inner_edges"]]

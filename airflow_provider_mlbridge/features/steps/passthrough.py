@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from airflow_provider_mlbridge.features.kinds import Kind
-from airflow_provider_mlbridge.features.steps.base import RowFunction, State, Step
+from airflow_provider_mlbridge.features.steps.base import Input, RowFunction, State, Step
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,8 @@ class Passthrough(Step):
     def outputs(self, stem: str, kind: Kind, state: State | None) -> list[tuple[str, Kind]]:
         return [(stem, kind)]
 
-    def expressions(self, value: Any, kind: Kind, state: State, code: Any) -> list[Any]:
-        return [value]
+    def expressions(self, x: Input, state: State) -> list[Any]:
+        return [x.value]
 
     def row_function(self, where: str, kind: Kind, state: State) -> RowFunction:
         return lambda value: (value,)
