@@ -40,7 +40,7 @@ from airflow_provider_mlbridge.storage.manifest import (
 )
 from airflow_provider_mlbridge.storage.selection import PartitionSelector, Selection, check_selector
 from airflow_provider_mlbridge.storage.store import ObjectInfo, ObjectStore, open_store
-from airflow_provider_mlbridge.storage.uris import as_prefix, check_uri, is_table
+from airflow_provider_mlbridge.storage.uris import as_prefix, check_uri, is_table, pattern_hint
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -324,7 +324,7 @@ def _pin_root(uri: str, root: str, store: ObjectStore, selection: Selection) -> 
             log.warning("%s has no file of partitions %s; the others are read", uri, selection.passed_over())
     if not seen:
         raise DatasetNotFoundError(
-            f"nothing is stored at {uri}: no object of that name and none below {root}"
+            f"nothing is stored at {uri}: no object of that name and none below {root}{pattern_hint(uri)}"
         )
     if not objects:
         raise DatasetEmptyError(

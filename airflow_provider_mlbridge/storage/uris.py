@@ -58,6 +58,10 @@ def check_uri(uri: object, *, argument: str = "uri", tables: bool = False) -> st
         return uri
     if uri.startswith(("file:///", "/")):
         return uri
+    if uri.startswith(("s3a://", "s3n://")):
+        raise ConfigurationError(
+            f"{argument}={uri!r} has the scheme of Hadoop's connectors; write s3://{uri.split('://', 1)[1]}"
+        )
     if tables and uri.startswith("iceberg://"):
         table_name(uri, argument=argument)
         return uri
@@ -102,6 +106,22 @@ def local_path(uri: str) -> Path:
 def stored_path(root: str, path: str) -> str:
     """The path of a file below ``root`` as the store knows it, without the escapes of ``file://`` URIs."""
     return unquote(path) if root.startswith("file://") else path
+
+
+def pattern_hint(uri: str) -> str:
+    """
+    What to write instead of a pattern, for a URI that names nothing; empty when it looks like none.
+
+    The letters of patterns are valid in names, so that only what is not there is taken for one.
+    """
+    match = re.search(r"[*?\[]", uri)
+    if match is None:
+        return ""
+    above = uri[: uri.rfind("/", 0, match.start()) + 1]
+    return (
+        f". Patterns are not expanded: give the prefix, such as {above}, below which every Parquet file is "
+        f"read, and choose among its hive partitions with partitions="
+    )
 
 
 def as_prefix(uri: str) -> str:
