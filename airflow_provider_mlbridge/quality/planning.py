@@ -6,11 +6,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
+from airflow_provider_mlbridge.exceptions import MLBridgeError
 from airflow_provider_mlbridge.quality import anomalies
 from airflow_provider_mlbridge.quality.catalog import ANOMALIES, close_names
 from airflow_provider_mlbridge.quality.compiled import Check, NotCompiledError, compile_check
 from airflow_provider_mlbridge.quality.engines import footers
 from airflow_provider_mlbridge.quality.expectation import Expectation
+from airflow_provider_mlbridge.quality.foreign_errors import without_values
 from airflow_provider_mlbridge.quality.history import History
 from airflow_provider_mlbridge.quality.outcome import CannotCheckError, Outcome, not_checked
 from airflow_provider_mlbridge.quality.table import Table
@@ -48,9 +50,13 @@ class Plan:
                 self._place(position, expectation)
             except CannotCheckError as error:
                 self.outcomes[position] = not_checked("footer", error)
-            # Whatever it raises, this one expectation is not checked; the others go on.
+            except MLBridgeError as error:
+                self.outcomes[position] = not_checked("footer", error)
+            # Whatever it raises, this one expectation is not checked; the others go on. Bounds in footers
+            # are values of rows, which a foreign message may repeat.
             except Exception as error:  # noqa: BLE001
-                reason = f"it could not be prepared for this column: {type(error).__name__}: {error}"
+                told = without_values(type(error).__name__, str(error))
+                reason = f"it could not be prepared for this column: {told}"
                 self.outcomes[position] = not_checked("footer", reason)
 
     def _place(self, position: int, expectation: Expectation) -> None:

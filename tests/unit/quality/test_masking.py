@@ -4,13 +4,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import date
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
+from pytest_mock import MockerFixture
 
 from airflow_provider_mlbridge.exceptions import ConfigurationError
+from airflow_provider_mlbridge.quality import validate
 from airflow_provider_mlbridge.quality.foreign_errors import first_class, without_values
 from airflow_provider_mlbridge.quality.masking import DROPPED, MASK, MaskingPolicy
 
@@ -156,3 +160,17 @@ def test_the_class_of_an_error_is_no_word_of_a_row() -> None:
     traceback = "\n".join(lines)
     assert first_class(traceback, "other") == "DateParseError"
     assert first_class("AdaLovelaceError: x", "other") == "other"
+
+
+def test_what_cannot_be_prepared_does_not_tell_a_value_of_a_footer(
+    write_parquet: Callable[..., Path], mocker: MockerFixture
+) -> None:
+    path = write_parquet("t.parquet", {"id": [1, 2]})
+    mocker.patch(
+        "airflow_provider_mlbridge.quality.planning.footers.judge",
+        side_effect=ValueError("ada@example.com is out of range"),
+    )
+    report = validate(str(path), not_null=["id"])
+    (result,) = report.not_checked
+    assert "could not be prepared for this column: ValueError: a value is not of the form" in result.observed
+    assert "ada" not in f"{report.to_gx_json()}{result.description}"
