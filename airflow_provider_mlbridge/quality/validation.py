@@ -93,7 +93,8 @@ def validate(
     :param unique: keys that must not repeat: names of columns, or lists of names for compound keys. Rows
         without a value are passed over, in a compound key those without any.
     :param min_rows: the least number of rows.
-    :param max_age: the greatest age of the newest object of the datamart (a timedelta, or seconds), or
+    :param max_age: the greatest age of the newest object of the datamart (a timedelta, seconds, or text
+        such as ``26 hours`` or ``PT26H``), or
         ``{"column": ..., "max_age": ...}`` for that of the greatest value of a date or timestamp column; a
         date counts from its midnight, a timestamp without zone is UTC. A newest value that is more than five
         minutes (for dates: a day) ahead of now fails.

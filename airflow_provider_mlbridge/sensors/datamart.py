@@ -15,6 +15,7 @@ from airflow_provider_mlbridge.exceptions import ConfigurationError, InvalidEven
 from airflow_provider_mlbridge.operators._support import add_to_outlets, failing_fast
 from airflow_provider_mlbridge.results import Snapshot
 from airflow_provider_mlbridge.storage import PartitionSelector
+from airflow_provider_mlbridge.storage.durations import duration
 from airflow_provider_mlbridge.storage.readiness import unchanged
 from airflow_provider_mlbridge.storage.uris import check_uri
 from airflow_provider_mlbridge.triggers.datamart import DatamartTrigger, look_with_connection
@@ -39,7 +40,8 @@ class DatamartSensor(BaseSensorOperator):
     :param settle_seconds: seconds between the two looks that must agree.
     :param min_files: the least number of Parquet files.
     :param max_age: how old the newest file may be when the run is due (``dag_run.run_after``): waits over
-        yesterday's datamart. A manual run is due when it is started.
+        yesterday's datamart. A manual run is due when it is started. A timedelta, seconds, or text such as
+        ``26 hours``.
     :param modified_after: the same as a moment of your own: aware datetime or ISO 8601 text with an offset.
         (templated)
     :return: the :class:`~airflow_provider_mlbridge.results.Snapshot` as JSON: give it to
@@ -61,7 +63,7 @@ class DatamartSensor(BaseSensorOperator):
         settle_seconds: float = 5.0,
         min_files: int = 1,
         modified_after: str | datetime | None = None,
-        max_age: timedelta | None = None,
+        max_age: timedelta | float | str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -181,7 +183,7 @@ class DatamartSensor(BaseSensorOperator):
             if self.max_age is None:
                 return None
             run_after: datetime = context["dag_run"].run_after
-            return (run_after - self.max_age).isoformat()
+            return (run_after - duration(self.max_age, "max_age")).isoformat()
         try:
             moment = given if isinstance(given, datetime) else datetime.fromisoformat(given)
         except ValueError as error:

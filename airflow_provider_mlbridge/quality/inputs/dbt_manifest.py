@@ -24,9 +24,9 @@ from airflow_provider_mlbridge.quality.inputs.documents import (
     text_at,
 )
 from airflow_provider_mlbridge.quality.inputs.imported import Collector, Imported
-from airflow_provider_mlbridge.quality.inputs.odcs_sla import SECONDS
 from airflow_provider_mlbridge.quality.inputs.odcs_types import add_physical_type
 from airflow_provider_mlbridge.quality.inputs.thresholds import NotExpressibleError
+from airflow_provider_mlbridge.storage.durations import SECONDS
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

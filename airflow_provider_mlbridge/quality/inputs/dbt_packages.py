@@ -10,8 +10,8 @@ from typing import Any
 from airflow_provider_mlbridge.quality.arguments import shown
 from airflow_provider_mlbridge.quality.catalog import COLUMN_MAX_AGE, COLUMN_TYPE, GX_CORE
 from airflow_provider_mlbridge.quality.inputs import conditions, dbt_sql
-from airflow_provider_mlbridge.quality.inputs.odcs_sla import SECONDS
 from airflow_provider_mlbridge.quality.inputs.thresholds import NotExpressibleError
+from airflow_provider_mlbridge.storage.durations import SECONDS
 
 Translated = list[tuple[str, dict[str, Any]]]
 

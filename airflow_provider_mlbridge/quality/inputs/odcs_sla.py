@@ -12,15 +12,8 @@ from airflow_provider_mlbridge.exceptions import ConfigurationError
 from airflow_provider_mlbridge.quality.catalog import COLUMN_MAX_AGE, DATAMART_MAX_AGE
 from airflow_provider_mlbridge.quality.inputs.documents import list_at, mapping_at, shown, text_at
 from airflow_provider_mlbridge.quality.inputs.imported import Collector
+from airflow_provider_mlbridge.storage.durations import SECONDS
 
-SECONDS = {
-    **dict.fromkeys(("s", "sec", "second", "seconds"), 1),
-    **dict.fromkeys(("m", "min", "minute", "minutes"), 60),
-    **dict.fromkeys(("h", "hr", "hour", "hours"), 3600),
-    **dict.fromkeys(("d", "day", "days"), 86_400),
-    **dict.fromkeys(("w", "wk", "week", "weeks"), 604_800),
-}
-"""Units of fixed length."""
 _AGES = ("latency", "ly", "freshness")
 
 

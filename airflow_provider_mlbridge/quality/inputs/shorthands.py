@@ -11,9 +11,10 @@ from airflow_provider_mlbridge.exceptions import ConfigurationError
 from airflow_provider_mlbridge.quality.arguments import shown
 from airflow_provider_mlbridge.quality.catalog import COLUMN_MAX_AGE, COLUMN_TYPE, DATAMART_MAX_AGE
 from airflow_provider_mlbridge.quality.expectation import Expectation, parse_expectation
+from airflow_provider_mlbridge.storage.durations import duration
 
 Key = str | Sequence[str]
-MaxAge = timedelta | float | Mapping[str, Any]
+MaxAge = timedelta | float | str | Mapping[str, Any]
 
 
 def expand(
@@ -79,19 +80,22 @@ def _max_age(max_age: MaxAge | None) -> Iterator[_Entry]:
     if max_age is None:
         return
     if not isinstance(max_age, Mapping):
-        yield "max_age", DATAMART_MAX_AGE, {"max_age_seconds": _seconds(max_age)}
+        yield "max_age", DATAMART_MAX_AGE, {"max_age_seconds": _seconds(max_age, "max_age")}
         return
     if set(max_age) != {"column", "max_age"}:
         raise ConfigurationError(
-            f"max_age must be a timedelta, a number of seconds, or a mapping with 'column' and 'max_age', "
+            f"max_age must be a length of time, or a mapping with 'column' and 'max_age', "
             f"got {shown(dict(max_age))}"
         )
-    kwargs = {"column": max_age["column"], "max_age_seconds": _seconds(max_age["max_age"])}
+    kwargs = {
+        "column": max_age["column"],
+        "max_age_seconds": _seconds(max_age["max_age"], "max_age['max_age']"),
+    }
     yield "max_age", COLUMN_MAX_AGE, kwargs
 
 
-def _seconds(value: object) -> object:
-    return value.total_seconds() if isinstance(value, timedelta) else value
+def _seconds(value: object, argument: str) -> float:
+    return duration(value, argument).total_seconds()
 
 
 def _sequence(value: Sequence[Any], name: str) -> Sequence[Any]:

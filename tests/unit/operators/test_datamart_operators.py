@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -82,6 +83,15 @@ def test_an_old_datamart_is_waited_over(mart: str, context: Any) -> None:
 def test_a_moment_without_offset_is_refused(mart: str, context: Any) -> None:
     with pytest.raises(AirflowFailException, match="has no UTC offset"):
         sensor(mart, modified_after="2026-01-01T00:00:00").execute(context)
+
+
+def test_a_greatest_age_may_be_text(mart: str, context: Any) -> None:
+    context["dag_run"] = SimpleNamespace(run_after=datetime.now(UTC))
+    assert sensor(mart, max_age="26 hours", deferrable=False).poke(context).is_done
+    context["dag_run"] = SimpleNamespace(run_after=datetime.now(UTC) + timedelta(hours=27))
+    assert not sensor(mart, max_age="PT26H", deferrable=False).poke(context).is_done
+    with pytest.raises(AirflowFailException, match="max_age='a while'.*'26 hours'"):
+        sensor(mart, max_age="a while").execute(context)
 
 
 @pytest.mark.parametrize("deferrable", [True, False])

@@ -172,7 +172,10 @@ def test_shorthands_become_expectations() -> None:
         ("unique", [3], "unique 3 must be a list"),
         ("min_rows", "many", "min_rows.*'many'"),
         ("max_age", timedelta(0), "max_age.*positive"),
-        ("max_age", {"columns": "t"}, "max_age must be a timedelta"),
+        ("max_age", {"columns": "t"}, "max_age must be a length of time"),
+        ("max_age", "a day or so", "max_age='a day or so' is not valid.*'26 hours'.*'PT26H'"),
+        ("max_age", "P1M", "max_age='P1M'"),
+        ("max_age", {"column": "t", "max_age": "2 fortnights"}, "26 hours"),
     ],
 )
 def test_a_wrong_shorthand_is_refused(argument: str, value: Any, words: str) -> None:
