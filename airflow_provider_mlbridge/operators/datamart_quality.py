@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,6 +12,7 @@ from airflow.sdk import BaseOperator
 from airflow_provider_mlbridge.exceptions import ConfigurationError, StorageError
 from airflow_provider_mlbridge.hooks.s3 import s3_client_for
 from airflow_provider_mlbridge.observability import emit, quality_metrics
+from airflow_provider_mlbridge.operators._places import named_run, places
 from airflow_provider_mlbridge.operators._support import (
     LeavesWhenKilled,
     add_to_outlets,
@@ -23,7 +22,6 @@ from airflow_provider_mlbridge.operators._support import (
     is_template,
     whole_number,
 )
-from airflow_provider_mlbridge.storage.uris import check_uri
 
 if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors.base import OperatorLineage
@@ -36,8 +34,6 @@ ResultFormatName = Literal["BOOLEAN_ONLY", "BASIC", "SUMMARY", "COMPLETE"]
 FAIL_ON = ("error", "warn", "never")
 ENGINES = ("duckdb",)
 SCHEMA_EVOLUTION = ("strict", "union")
-LONGEST_PLACE = 250
-"""Bytes of a report's or a quarantine's prefix in JSON."""
 
 
 class DatamartQualityOperator(LeavesWhenKilled, BaseOperator):
@@ -60,8 +56,9 @@ class DatamartQualityOperator(LeavesWhenKilled, BaseOperator):
     :param not_null: columns without nulls. (templated)
     :param unique: columns whose values are unique; a list among them is a compound key. (templated)
     :param min_rows: the least number of rows. (templated)
-    :param max_age: how old the newest object may be; ``{"column": name, "max_age": timedelta}`` measures the
-        newest value of a timestamp column instead. (templated)
+    :param max_age: how old the newest object may be, a timedelta or text such as ``26 hours`` or ``PT26H``;
+        ``{"column": name, "max_age": ...}`` measures the newest value of a timestamp column instead.
+        (templated)
     :param expectations: Great Expectations, each ``{"type": ..., "kwargs": {...}, "severity": ...}``.
         (templated)
     :param suite: a Great Expectations suite: a mapping, the path or URI of its JSON, or a callable that
@@ -147,7 +144,7 @@ class DatamartQualityOperator(LeavesWhenKilled, BaseOperator):
         not_null: Sequence[str] = (),
         unique: Sequence[str | Sequence[str]] = (),
         min_rows: int | None = None,
-        max_age: timedelta | Mapping[str, Any] | None = None,
+        max_age: timedelta | float | str | Mapping[str, Any] | None = None,
         expectations: Sequence[Mapping[str, Any]] = (),
         suite: str | Mapping[str, Any] | Callable[..., Any] | None = None,
         contract: str | Mapping[str, Any] | None = None,
@@ -244,7 +241,14 @@ class DatamartQualityOperator(LeavesWhenKilled, BaseOperator):
         suite = beside_dag_file(self.suite, context)
         contract = beside_dag_file(self.contract, context)
         dbt_manifest = beside_dag_file(self.dbt_manifest, context)
-        reports, runs, quarantine = self._prefixes(context)
+        reports, runs, quarantine = places(
+            self.datamart,
+            self.partitions,
+            map_index=context["ti"].map_index,
+            report_uri=self.report_uri,
+            history_uri=self.history_uri,
+            quarantine_uri=self.quarantine_uri,
+        )
         client = s3_client_for(
             self.aws_conn_id,
             *(self.datamart, suite, contract, dbt_manifest, reports, runs, quarantine),
@@ -289,7 +293,8 @@ class DatamartQualityOperator(LeavesWhenKilled, BaseOperator):
         )
         where = None
         if reports is not None:
-            where = write_report(report, reports, history=earlier, s3_client=client)
+            run = named_run(context["ti"])
+            where = write_report(report, reports, history=earlier, run=run, s3_client=client)
         if runs is not None:
             entry = history.entry_of(report, run_id=context["ti"].run_id)
             try:
@@ -299,23 +304,6 @@ class DatamartQualityOperator(LeavesWhenKilled, BaseOperator):
                 self.log.warning("This run is not in the history: %s", error)
         return report, where
 
-    def _prefixes(self, context: Context) -> tuple[str | None, str | None, str | None]:
-        """
-        Where the report, the history and the quarantine are.
-
-        The instances of a mapped task must not overwrite one another's. The index of an instance is not the
-        same datamart in every run, so what lasts longer than a run is told apart by datamart and partitions.
-        A ``history_uri`` is taken as it is: whoever names it says what belongs together.
-        """
-        for argument in ("report_uri", "history_uri", "quarantine_uri"):
-            _check_place(argument, getattr(self, argument))
-        reports, quarantine = self.report_uri, self.quarantine_uri
-        index = context["ti"].map_index
-        if index is None or index < 0:
-            return reports, self.history_uri or reports, quarantine
-        own = f"datamart-{self._short_hash()}"
-        return _below(reports, index), self.history_uri or _below(reports, own), _below(quarantine, own)
-
     def _tell_of_others(self, runs: str, datamarts: set[str]) -> None:
         if len(datamarts) > 1:
             self.log.info(
@@ -324,15 +312,6 @@ class DatamartQualityOperator(LeavesWhenKilled, BaseOperator):
                 runs,
                 ", ".join(sorted(datamarts)[:10]),
             )
-
-    def _short_hash(self) -> str:
-        from airflow_provider_mlbridge.storage.snapshot import earlier_snapshot
-
-        earlier = earlier_snapshot(self.datamart)
-        uri = str(self.datamart) if earlier is None else earlier.uri
-        selected = self.partitions or (earlier.partitions if earlier else None) or {}
-        identity = json.dumps([uri.rstrip("/"), selected], sort_keys=True, default=str)
-        return hashlib.sha256(identity.encode()).hexdigest()[:12]
 
     def _tell(self, report: QualityReport, summary: QualitySummary, where: str | None) -> None:
         self.log.info(
@@ -364,27 +343,6 @@ class DatamartQualityOperator(LeavesWhenKilled, BaseOperator):
         from airflow_provider_mlbridge.operators._lineage import quality_lineage
 
         return quality_lineage(self._report)
-
-
-def _below(prefix: str | None, name: object) -> str | None:
-    return prefix and f"{prefix.rstrip('/')}/{name}/"
-
-
-def _check_place(argument: str, uri: str | None) -> None:
-    """
-    Check a prefix before anything is read.
-
-    :raises ConfigurationError: when it is none, or too long for the result to name it.
-    """
-    if uri is None:
-        return
-    check_uri(uri, argument=argument)
-    length = len(json.dumps(uri))
-    if length > LONGEST_PLACE:
-        raise ConfigurationError(
-            f"{argument} takes {length} bytes, at most {LONGEST_PLACE} are possible: results name it, and "
-            f"must fit into XCom"
-        )
 
 
 def _password_of(conn_id: str | None) -> str | None:

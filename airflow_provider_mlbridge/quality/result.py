@@ -128,7 +128,7 @@ class ExpectationResult:
     @property
     def observed(self) -> str:
         """What was found, in a few words."""
-        return observed_text(self.outcome)
+        return observed_text(self.outcome, self.type)
 
     @property
     def description(self) -> str:

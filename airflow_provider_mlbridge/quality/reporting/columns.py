@@ -9,6 +9,8 @@ from typing import Any
 
 from airflow_provider_mlbridge.quality.profile import ColumnProfile, SampleProfile
 from airflow_provider_mlbridge.quality.reporting import plots
+from airflow_provider_mlbridge.quality.reporting.describe import number_text
+from airflow_provider_mlbridge.quality.reporting.names import breakable
 
 SHOWN = 200
 """Columns on the page, and in the JSON."""
@@ -37,7 +39,7 @@ def columns_section(profiles: Sequence[ColumnProfile], rows: int) -> str:
     head = "".join(f'<th scope="col">{_HEAD[position]}</th>' for position in used)
     body = "\n".join(_row(texts, used) for texts in rows_of_texts)
     return (
-        f'<p class="soft">{" ".join(notes)}</p>\n<div class="scroll"><table class="cards">'
+        f'<p class="soft">{" ".join(notes)}</p>\n<div class="scroll"><table class="columns cards">'
         f"<thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody></table></div>\n"
     )
 
@@ -52,9 +54,8 @@ def _row(texts: Sequence[str], used: Sequence[int]) -> str:
 
 def _texts(item: ColumnProfile) -> tuple[str, ...]:
     sample = item.sample
-    name = item.name if item.name.isprintable() else repr(item.name)
     return (
-        f"<code>{escape(name)}</code>",
+        f'<code class="name">{breakable(item.name)}</code>',
         f"<div>{escape(item.type_name)}</div>",
         _nulls(item),
         _value(item.minimum),
@@ -80,16 +81,16 @@ def _value(value: Any) -> str:
 
 
 def _number(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return number_text(value)
+    return str(value)
 
 
 def _mean(sample: SampleProfile | None) -> str:
     if sample is None or sample.mean is None:
         return ""
-    spread = f" ± {sample.stdev:.5g}" if sample.stdev is not None else ""
-    return f"<div>{sample.mean:.6g}{spread}</div>"
+    spread = f" ± {number_text(sample.stdev, 5)}" if sample.stdev is not None else ""
+    return f"<div>{number_text(sample.mean)}{spread}</div>"
 
 
 def _short_ends(low: Any, high: Any) -> tuple[str, str]:
@@ -97,7 +98,9 @@ def _short_ends(low: Any, high: Any) -> tuple[str, str]:
     if isinstance(low, str) and isinstance(high, str) and "T" in low:
         (day, time), (last_day, last_time) = low.split("T", 1), high.split("T", 1)
         return (day, last_day) if day != last_day else (time[:8], last_time[:8])
-    first, last = (f"{value:.4g}" if isinstance(value, float) else _number(value) for value in (low, high))
+    first, last = (
+        number_text(value, 4) if isinstance(value, float) else _number(value) for value in (low, high)
+    )
     return first, last
 
 

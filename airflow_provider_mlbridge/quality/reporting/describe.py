@@ -26,8 +26,20 @@ _SHOWN = 10
 
 def label(expectation: Expectation) -> str:
     """Type and columns: ``expect_column_values_to_be_between(fare)``."""
-    names = (name if name.isprintable() else repr(name) for name in expectation.columns)
-    return f"{expectation.type}({', '.join(names)})"
+    return f"{expectation.type}({', '.join(map(printable, expectation.columns))})"
+
+
+def printable(name: str) -> str:
+    """A name of a column, in quotes and with escapes when it has letters that cannot be seen."""
+    return name if name.isprintable() else repr(name)
+
+
+def number_text(value: float, digits: int = 6) -> str:
+    """A number with separators between its thousands; one with a fraction is rounded."""
+    if isinstance(value, int):
+        return f"{value:,}"
+    # Beyond these the exponent is easier to read.
+    return f"{value:,.0f}" if 10**digits <= abs(value) < 1e15 else f"{value:,.{digits}g}"
 
 
 _SUBJECTS = {
@@ -38,6 +50,18 @@ _SUBJECTS = {
     NULL_RATIO_ANOMALY: "share of rows without a value",
     ROW_COUNT_ANOMALY: "number of rows",
 }
+_COUNTS = frozenset(
+    (
+        BYTES_ANOMALY,
+        ROW_COUNT_ANOMALY,
+        "expect_column_unique_value_count_to_be_between",
+        "expect_table_column_count_to_be_between",
+        "expect_table_column_count_to_equal",
+        "expect_table_row_count_to_be_between",
+        "expect_table_row_count_to_equal",
+    )
+)
+"""Types about numbers of things, told with separators; other numbers may be years or keys."""
 
 
 def subject_text(expectation: Expectation) -> str:
@@ -56,7 +80,7 @@ def expected_text(expectation: Expectation) -> str:
     if expectation.type in ANOMALIES:
         return _anomaly_text(expectation)
     parts = [
-        f"{name}={_short(value)}"
+        f"{name}={_number_of(expectation.type, value)}"
         for name, value in kwargs.items()
         if name not in ("column", "column_A", "column_B") and value is not None and value is not False
     ]
@@ -82,8 +106,12 @@ def _plain(type_: str) -> str:
     return text.replace("_", " ")
 
 
-def observed_text(outcome: Outcome) -> str:
-    """What was found."""
+def observed_text(outcome: Outcome, type_: str = "") -> str:
+    """
+    What was found.
+
+    :param type_: type of the expectation; observed counts and ages are told as such when it is known.
+    """
     if outcome.success is None:
         return f"could not be checked: {outcome.error}"
     result = outcome.result
@@ -91,14 +119,26 @@ def observed_text(outcome: Outcome) -> str:
         count, percent = result["unexpected_count"], result.get("unexpected_percent")
         share = f" ({percent:.4g} %)" if percent is not None else ""
         missing = result.get("missing_count")
-        without = f", {missing} without a value" if missing else ""
-        return f"{count} of {result['element_count']} unexpected{share}{without}"
+        without = f", {missing:,} without a value" if missing else ""
+        return f"{count:,} of {result['element_count']:,} unexpected{share}{without}"
     if "observed_value" not in result:
         return "as expected" if outcome.success else "not so"
     if result["observed_value"] is None and result.get("unexpected_count"):
-        return f"{result['unexpected_count']} values are unexpected"
+        return f"{result['unexpected_count']:,} values are unexpected"
     details = _details(result.get("details"))
-    return f"observed {_short(result['observed_value'])}{f' ({details})' if details else ''}"
+    return f"observed {_observed(result['observed_value'], type_)}{f' ({details})' if details else ''}"
+
+
+def _observed(value: Any, type_: str) -> str:
+    if type_ in (DATAMART_MAX_AGE, COLUMN_MAX_AGE) and isinstance(value, int | float):
+        return f"an age of {_seconds(value)}"
+    return _number_of(type_, value)
+
+
+def _number_of(type_: str, value: Any) -> str:
+    if type_ in _COUNTS and isinstance(value, int | float) and not isinstance(value, bool):
+        return number_text(value)
+    return _short(value)
 
 
 def _details(details: Any) -> str:
@@ -118,12 +158,12 @@ def _anomaly_details(details: Mapping[str, Any]) -> str:
         return str(details["note"])
     low, high = (details.get(name) for name in ("low", "high"))
     usual = [
-        f"at least {low:.6g}" if low is not None else "",
-        f"at most {high:.6g}" if high is not None else "",
+        f"at least {number_text(low)}" if low is not None else "",
+        f"at most {number_text(high)}" if high is not None else "",
     ]
     distance = f"z {details['z']:.3g}, " if details.get("z") is not None else ""
     return (
-        f"{distance}median {details['median']:.6g} of {details['runs']} runs, "
+        f"{distance}median {number_text(details['median'])} of {details['runs']} runs, "
         f"usual is {' and '.join(filter(None, usual))}"
     )
 

@@ -9,9 +9,11 @@ from html import escape
 from typing import Any
 
 from airflow_provider_mlbridge.exceptions import InvalidExpectationError
+from airflow_provider_mlbridge.quality.expectation import Expectation
 from airflow_provider_mlbridge.quality.instants import nanoseconds
 from airflow_provider_mlbridge.quality.reporting import plots
-from airflow_provider_mlbridge.quality.reporting.describe import label
+from airflow_provider_mlbridge.quality.reporting.describe import printable
+from airflow_provider_mlbridge.quality.reporting.names import breakable
 from airflow_provider_mlbridge.quality.result import ExpectationResult
 from airflow_provider_mlbridge.quality.values import parse_bound
 
@@ -41,7 +43,7 @@ def _row(result: ExpectationResult, limit: int) -> str:
     words = f'<p class="soft">{escape(str(description))}</p>' if description else ""
     texts = (
         f'<span class="verdict {verdict[0]}">{verdict[1]}</span>',
-        f"<div><code>{_breakable(label(result.expectation))}</code>{words}</div>",
+        f"<div><code>{_breakable(result.expectation)}</code>{words}</div>",
         f"<div>{escape(result.expected)}</div>",
         f"<div>{escape(result.observed)}{_plot(result)}</div>",
         escape(result.engine),
@@ -51,9 +53,16 @@ def _row(result: ExpectationResult, limit: int) -> str:
     return f"<tr{' class=open' if rows else ''}>{''.join(cells)}</tr>{rows}"
 
 
-def _breakable(name: str) -> str:
-    """A long name that a line may break between its words."""
-    return escape(name).replace("_", "_<wbr>").replace("(", "<wbr>(")
+def _breakable(expectation: Expectation) -> str:
+    """Type and columns; a line may break between the words of the type, and before every column."""
+    names = expectation.columns or ("",)
+    last = len(names) - 1
+    spans = (
+        f'<span class="name">{"" if position else "("}{breakable(name)}'
+        f"{',' if position < last else ')'}</span>"
+        for position, name in enumerate(names)
+    )
+    return f"{breakable(expectation.type)}<wbr>{' '.join(spans)}"
 
 
 def _plot(result: ExpectationResult) -> str:
@@ -124,10 +133,12 @@ def _rows_table(shown: Sequence[Mapping[str, Any]]) -> str:
     columns: dict[tuple[str, str], None] = {}
     for row in shown:
         for kind in ("keys", "values"):
-            columns.update(dict.fromkeys((kind, name) for name in row.get(kind) or {}))
+            # What an expectation judges may be its key; one masking policy makes both the same text.
+            names = (name for name in row.get(kind) or {} if kind == "keys" or ("keys", name) not in columns)
+            columns.update(dict.fromkeys((kind, name) for name in names))
     places = [name for name in _PLACES if any(row.get(name) is not None for row in shown)]
-    names = (*(name for _, name in columns), *(_PLACES[name] for name in places))
-    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in names)
+    titles = (*(printable(name) for _, name in columns), *(_PLACES[name] for name in places))
+    head = "".join(f'<th scope="col">{escape(title)}</th>' for title in titles)
     body = "".join(
         "<tr>"
         + "".join(f"<td>{_cell((row.get(kind) or {}).get(name))}</td>" for kind, name in columns)

@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
 from airflow_provider_mlbridge.quality.history import History
 from airflow_provider_mlbridge.quality.reporting import plots
 from airflow_provider_mlbridge.quality.reporting.columns import columns_section
 from airflow_provider_mlbridge.quality.reporting.expectations import expectations_table
+from airflow_provider_mlbridge.quality.reporting.plots import counted
 from airflow_provider_mlbridge.quality.reporting.runs import runs_section
 from airflow_provider_mlbridge.quality.reporting.style import STYLE
 from airflow_provider_mlbridge.quality.result import ExpectationResult, QualityReport
@@ -21,13 +22,16 @@ _OPEN = 30
 _LISTED = 100
 
 
-def to_html(report: QualityReport, *, history: History | None = None) -> str:
+def to_html(
+    report: QualityReport, *, history: History | None = None, run: Mapping[str, str] | None = None
+) -> str:
     """
     The page.
 
     Not checked and failed expectations come first; those that held are folded when there are others or many.
 
     :param history: earlier runs, which are drawn beside this one.
+    :param run: what made the report, by name, such as ``{"DAG": "flights", "Run": "manual__1"}``.
     """
     sections = [
         ("attention", "Not as expected", _attention(report)),
@@ -46,11 +50,12 @@ def to_html(report: QualityReport, *, history: History | None = None) -> str:
         '<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>Quality of {escape(report.snapshot.uri)}</title><style>{STYLE}</style></head><body>\n"
-        f"<header>{_head(report)}</header>\n<nav>{links}</nav>\n<main>\n{body}</main>\n</body></html>\n"
+        f"<header>{_head(report, run or {})}</header>\n<nav>{links}</nav>\n"
+        f"<main>\n{body}</main>\n</body></html>\n"
     )
 
 
-def _head(report: QualityReport) -> str:
+def _head(report: QualityReport, run: Mapping[str, str]) -> str:
     snapshot = report.snapshot
     verdict = _verdict(report)
     passed = f"{100 * len(report.passed) / report.evaluated:.4g} %" if report.evaluated else "none"
@@ -68,6 +73,7 @@ def _head(report: QualityReport) -> str:
         ("Fingerprint", snapshot.fingerprint),
         ("Modified", snapshot.modified_at),
         ("Checked", report.checked_at.isoformat(timespec="seconds")),
+        *run.items(),
         ("Fails on", report.fail_on),
         ("Judged by", ", ".join(f"{name}: {count:,}" for name, count in engines.items())),
         *_quarantine(report),
@@ -91,11 +97,12 @@ def _verdict(report: QualityReport) -> tuple[str, str]:
 def _quarantine(report: QualityReport) -> list[tuple[str, str]]:
     if report.quarantine_error is not None:
         return [("Quarantine", f"nothing was set aside: {report.quarantine_error}")]
-    if report.quarantined is None:
+    parts = report.quarantined
+    if parts is None:
         return []
     return [
-        ("Quarantine", f"{report.quarantined.quarantined_rows:,} rows: {report.quarantined.quarantined_uri}"),
-        ("Clean", f"{report.quarantined.clean_rows:,} rows: {report.quarantined.clean_uri}"),
+        ("Quarantine", f"{counted(parts.quarantined_rows, 'row')}: {parts.quarantined_uri}"),
+        ("Clean", f"{counted(parts.clean_rows, 'row')}: {parts.clean_uri}"),
     ]
 
 
@@ -136,7 +143,7 @@ def _held(report: QualityReport) -> str:
         return ""
     few = len(held) <= _OPEN and len(held) == report.evaluated
     return (
-        f"<details{' open' if few else ''}><summary>Show {len(held):,} expectations</summary>"
+        f"<details{' open' if few else ''}><summary>Show {counted(len(held), 'expectation')}</summary>"
         f"{_capped(held)}</details>"
     )
 

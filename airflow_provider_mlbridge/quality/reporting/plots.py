@@ -46,7 +46,7 @@ def stacked_bar(parts: Sequence[tuple[str, int, str]]) -> str:
         body += _rect(x, 0, size * scale, 14, kind, f"{count:,} {name}")
         x += size * scale
     title = ", ".join(f"{count:,} {name}" for name, count, _ in shown)
-    return _svg("stacked", int(width), 14, f"{total:,} expectations: {title}", body, stretch=True)
+    return _svg("stacked", int(width), 14, f"{counted(total, 'expectation')}: {title}", body, stretch=True)
 
 
 def share_bar(percent: float, tolerated: float) -> str:
@@ -112,14 +112,25 @@ def histogram(counts: Sequence[int], title: str) -> str:
     return _svg("histogram", 120, 32, title, body + _rect(0, 31, 120, 0.7, "axis"))
 
 
+def counted(count: int, noun: str) -> str:
+    """A number of things in words: ``1 run``, ``1,200 runs``."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def sparkline(
-    values: Sequence[float | None], failed: Sequence[bool], title: str, *, floor: float | None = None
+    values: Sequence[float | None],
+    failed: Sequence[bool],
+    title: str,
+    labels: Sequence[str],
+    *,
+    floor: float | None = None,
 ) -> str:
     """
     A value over runs, the oldest first; the last one is this run.
 
     :param values: one per run; None where it is not known.
     :param failed: whether the verdict of the run was a failure.
+    :param labels: one per run: what its point is, such as date and value.
     :param floor: the lower end of the axis; the least value when None.
     """
     known = [(position, value) for position, value in enumerate(values) if value is not None]
@@ -141,5 +152,9 @@ def sparkline(
     last = known[-1][0]
     for (x, y), (position, _) in zip(points, known, strict=True):
         kind = "bad" if failed[position] else "ok" if position == last else "dot"
-        body += f'<circle class="{kind}" cx="{x}" cy="{y}" r="{4 if position == last else 2.2}"/>'
+        radius = 4 if position == last else 2.2
+        body += (
+            f'<circle class="{kind}" cx="{x}" cy="{y}" r="{radius}">'
+            f"<title>{escape(labels[position])}</title></circle>"
+        )
     return _svg("spark", width, height, title, body)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from airflow_provider_mlbridge.quality.history import History
 from airflow_provider_mlbridge.quality.reporting import plots
@@ -18,29 +19,53 @@ def runs_section(report: QualityReport, history: History) -> str:
     skipped = f" Passed over as unreadable: {history.skipped}." if history.skipped else ""
     if not entries:
         return f'<p class="soft">This is the first run.{skipped}</p>\n'
+    dates = [*(entry.checked_at for entry in entries), report.checked_at]
     failed = [*(not entry.success for entry in entries), not report.success]
     ratio = len(report.passed) / report.evaluated if report.evaluated else None
     figures = "".join(
         (
-            _figure("Rows", [*(entry.rows for entry in entries), report.rows], failed, "{:,.0f}"),
+            _figure("Rows", [*(entry.rows for entry in entries), report.rows], dates, failed, "{:,.0f}"),
             _figure(
-                "Bytes", [*(entry.bytes for entry in entries), report.snapshot.total_bytes], failed, "{:,.0f}"
+                "Bytes",
+                [*(entry.bytes for entry in entries), report.snapshot.total_bytes],
+                dates,
+                failed,
+                "{:,.0f}",
             ),
-            _figure("Pass ratio", [*(entry.pass_ratio for entry in entries), ratio], failed, "{:.1%}"),
+            _figure("Pass ratio", [*(entry.pass_ratio for entry in entries), ratio], dates, failed, "{:.1%}"),
         )
     )
-    first = entries[0].checked_at.date().isoformat()
     return (
-        f'<p class="soft">The last {len(entries) + 1} runs, since {first}. The last point is this run; red '
+        f'<p class="soft">The last {len(entries) + 1} runs, in UTC. The last point is this run; red '
         f'ones were not fit for use.{skipped}</p>\n<div class="runs">{figures}</div>\n'
     )
 
 
-def _figure(name: str, values: Sequence[float | None], failed: Sequence[bool], form: str) -> str:
+def _figure(
+    name: str,
+    values: Sequence[float | None],
+    dates: Sequence[datetime],
+    failed: Sequence[bool],
+    form: str,
+) -> str:
     known = [value for value in values if value is not None]
     if not known:
         return ""
     last = "unknown" if values[-1] is None else form.format(values[-1])
     low, high = form.format(min(known)), form.format(max(known))
     text = f"{name}: now {last}, from {low} to {high}"
-    return f"<figure>{plots.sparkline(values, failed, text)}<figcaption>{text}</figcaption></figure>"
+    labels = [
+        f"{moment:%Y-%m-%d %H:%M}: {'unknown' if value is None else form.format(value)}"
+        for moment, value in zip(dates, values, strict=True)
+    ]
+    ends = "".join(f"<span>{end}</span>" for end in _ends(dates[0], dates[-1]))
+    return (
+        f'<figure>{plots.sparkline(values, failed, text, labels)}<div class="ends">{ends}</div>'
+        f"<figcaption>{text}</figcaption></figure>"
+    )
+
+
+def _ends(first: datetime, last: datetime) -> tuple[str, str]:
+    """The ends of the axis of time; with the time of day when all runs are of one day."""
+    form = "%Y-%m-%d" if first.date() != last.date() else "%Y-%m-%d %H:%M"
+    return first.strftime(form), last.strftime(form)

@@ -36,19 +36,22 @@ table{border-collapse:collapse;width:100%}caption{text-align:left;padding:.3rem 
 th,td{text-align:left;vertical-align:top;padding:.4rem .5rem;border-bottom:1px solid var(--line)}
 th{font-weight:600;font-size:.85rem;color:var(--soft)}
 code{font:.9em ui-monospace,monospace;overflow-wrap:anywhere}
-.results td:nth-child(1),.results td:nth-child(5){white-space:nowrap}
-.results th:nth-child(2){width:29%}.results th:nth-child(4){width:31%}
-.results td:nth-child(3),.results td:nth-child(4){overflow-wrap:anywhere}
+.name{display:inline-block;max-width:100%}
+.columns td:first-child{min-width:9rem}.columns .name{overflow-wrap:break-word;max-width:22rem}
+.results th{white-space:nowrap}
+.results>tbody>tr>td:nth-child(1),.results>tbody>tr>td:nth-child(5){white-space:nowrap}
+.results>thead th:nth-child(2){width:29%}.results>thead th:nth-child(4){width:31%}
+.results>tbody>tr>td:nth-child(3),.results>tbody>tr>td:nth-child(4){overflow-wrap:anywhere}
 .number{text-align:right;font-variant-numeric:tabular-nums}
 summary{cursor:pointer;padding:.3rem 0}summary:focus-visible,a:focus-visible{outline:2px solid var(--bar)}
 .results .open>td{border-bottom:0;padding-bottom:0}.rows summary{padding:0}
 .scroll{overflow-x:auto;max-width:100%}
 .rows table{width:auto;font-size:.9rem}
-.rows td,.rows th{padding:.2rem .6rem .2rem 0;white-space:nowrap;width:auto}
+.rows td,.rows th{padding:.2rem .9rem .2rem 0;white-space:nowrap;width:auto}
 .plot{display:block;max-width:100%;overflow:visible}
 .stacked{width:100%;height:.9rem;border-radius:.25rem;overflow:hidden}
 .share,.range{width:120px;height:14px;margin-top:.3rem}.histogram{width:150px;height:40px}
-.spark{width:100%;height:56px}
+.spark{width:100%;height:auto}figure .ends{width:100%}
 .runs{display:grid;grid-template-columns:repeat(auto-fit,minmax(16rem,1fr));gap:1rem}
 figure{margin:0;background:var(--card);border:1px solid var(--line);border-radius:.4rem;padding:.5rem .7rem}
 .plot .ok{fill:var(--ok)}.plot .bad{fill:var(--bad)}.plot .warn{fill:var(--warn)}.plot .note{fill:var(--note)}
@@ -69,6 +72,7 @@ body{padding:.75rem .75rem 2rem}
 .cards>tbody>tr>td{display:grid;grid-template-columns:6.5rem minmax(0,1fr);gap:.5rem;border:0;
 padding:.15rem 0;width:auto;white-space:normal;text-align:left;overflow-wrap:anywhere}
 .cards>tbody>tr>td:not(.wide)::before{content:attr(data-name);color:var(--soft)}
+.columns .name{overflow-wrap:anywhere;max-width:100%}
 .cards>tbody>tr>td.wide{display:block}.cards>tbody>tr>td.empty{display:none}
 .verdict{justify-self:start}.facts{grid-template-columns:minmax(0,1fr);gap:0}.facts dd{margin-bottom:.4rem}
 }

@@ -17,6 +17,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from pytest_mock import MockerFixture
 
 from airflow_provider_mlbridge.operators import DatamartQualityOperator, FeatureBuildOperator
+from airflow_provider_mlbridge.operators._places import places
 from airflow_provider_mlbridge.results import FeatureSet, QualitySummary
 
 WriteParquet = Callable[..., Path]
@@ -310,9 +311,24 @@ def test_instances_over_partitions_have_quarantine_and_history_of_their_own(
 
 def test_the_output_of_a_sensor_has_the_history_of_its_datamart(mart: str, context: Any) -> None:
     snapshot = quality(mart, unique=["id"]).execute(context)["snapshot"]
-    hashes = {quality(value)._short_hash() for value in (mart, mart.rstrip("/"), snapshot)}
-    assert len(hashes) == 1
-    assert quality({**snapshot, "pinned_at": "later"})._short_hash() in hashes
+    later = {**snapshot, "pinned_at": "later"}
+    named: dict[str, Any] = {
+        "map_index": 3,
+        "report_uri": "/r/",
+        "history_uri": None,
+        "quarantine_uri": "/q/",
+    }
+    found = {places(value, None, **named) for value in (mart, mart.rstrip("/"), snapshot, later)}
+    ((reports, runs, quarantine),) = found
+    assert reports == "/r/3/"
+    assert str(runs).startswith("/r/datamart-")
+    assert str(quarantine).startswith("/q/datamart-")
+
+
+def test_the_page_names_dag_task_and_run(mart: str, context: Any, tmp_path: Path) -> None:
+    quality(mart, unique=["id"], report_uri=f"{tmp_path}/report/").execute(context)
+    page = (tmp_path / "report" / "quality_report.html").read_text()
+    assert "<dt>DAG</dt><dd>bridge</dd><dt>Task</dt><dd>train</dd><dt>Run</dt><dd>manual__1</dd>" in page
 
 
 def test_a_quarantine_that_the_store_refuses_fails_after_the_report(

@@ -225,7 +225,7 @@ def test_a_direction_is_not_the_other(table: Table) -> None:
         "high": [True, True, False],
     }
     text = observed_text(found(expect("row_count"), table, history, 500))
-    assert text.startswith("observed 500 (z -33.7, median 1000 of 9 runs, usual is at least 948")
+    assert text.startswith("observed 500 (z -33.7, median 1,000 of 9 runs, usual is at least 948")
     assert expected_text(expect("row_count")) == "at most 3.5 deviations from the median of up to 30 runs"
 
 

@@ -158,6 +158,44 @@ def test_failing_rows_are_folded_with_the_cap_visible(report: QualityReport) -> 
     assert "Failing rows: 0 of 7 shownthe engine <gx> does not say" in silent.text
 
 
+def test_a_key_that_is_judged_is_shown_once(write_parquet: Writer) -> None:
+    path = write_parquet("t.parquet", {"id": [7, 7, 8], "other": [1, 2, 3]})
+    html = to_html(validate(str(path), unique=["id"], unmasked_columns=["id"]))
+    assert re.findall(r'<th scope="col">(.*?)</th>', html.split("Failing rows")[1])[:2] == ["id", "row"]
+    assert html.count("<td>7</td>") == 2
+
+
+def test_curves_have_dates_and_counts_their_separators(write_parquet: Writer) -> None:
+    path = write_parquet("t.parquet", {"id": [None, *range(1999)], "year": [2024] * 2000})
+    suite = [
+        expect("column_max_to_be_between", column="year", max_value=2023),
+        expect("table_row_count_to_equal", value=1500),
+    ]
+    report = validate(str(path), suite, not_null=["id"])
+    past = [
+        replace(entry_of(report), checked_at=report.checked_at - timedelta(days=days), rows=1000 * days)
+        for days in (3, 2, 1)
+    ]
+    text = Page(to_html(report, history=History(tuple(past)))).text
+    for shown in (
+        f"{past[0].checked_at:%Y-%m-%d}{report.checked_at:%Y-%m-%d}Rows: now 2,000, from 1,000 to 3,000",
+        f"{past[1].checked_at:%Y-%m-%d %H:%M}: 2,000",
+        "1 of 2,000 unexpected",
+        "observed 2,000",
+        "value=1,500",
+        "observed 2024",
+        "max_value=2023",
+    ):
+        assert shown in text, shown
+
+
+def test_one_is_no_plural(write_parquet: Writer) -> None:
+    path = write_parquet("t.parquet", {"id": [1]})
+    html = to_html(validate(str(path), not_null=["id"]))
+    assert "Show 1 expectation<" in html
+    assert "1 expectation: 1 held" in html
+
+
 def test_constraints_without_an_expectation_are_listed(report: QualityReport) -> None:
     object.__setattr__(report, "unsupported", tuple(f"<c{n}>" for n in range(120)))
     page = Page(to_html(report))
