@@ -13,7 +13,7 @@ from typing import Any
 
 from airflow_provider_mlbridge.quality.compiled.builders import column_of
 from airflow_provider_mlbridge.quality.compiled.check import DISTINCT, Cell, Check, NotCompiledError
-from airflow_provider_mlbridge.quality.compiled.members import member
+from airflow_provider_mlbridge.quality.compiled.members import literal_of, member, position
 from airflow_provider_mlbridge.quality.compiled.uniqueness import groups_of
 from airflow_provider_mlbridge.quality.expectation import Expectation
 from airflow_provider_mlbridge.quality.outcome import Outcome
@@ -32,24 +32,15 @@ class _Expected:
     def __init__(self, column: Column, values: Iterable[Any]) -> None:
         self.listed = list(_once(values))
         self.values: list[Any] = []
-        self._conditions: dict[str, int] = {}
+        known: set[str] = set()
         for value in self.listed:
-            condition = member(column, [value])
-            if condition == "FALSE":
+            literal = literal_of(column, value)
+            if literal is None or literal not in known:
                 self.values.append(value)
-            elif condition not in self._conditions:
-                self._conditions[condition] = len(self.values)
-                self.values.append(value)
-
-    @property
-    def position(self) -> str:
-        """The position of the column's value among the expected ones (SQL); null when it is none of them."""
-        if not self._conditions:
-            return "NULL::INTEGER"
-        cases = " ".join(
-            f"WHEN {condition} THEN {position}" for condition, position in self._conditions.items()
-        )
-        return f"(CASE {cases} END)"
+            if literal is not None:
+                known.add(literal)
+        self.position = position(column, self.values)
+        """The position of the column's value among these (SQL); null when it is none of them."""
 
 
 def _once(values: Iterable[Any]) -> Iterable[Any]:
@@ -73,15 +64,17 @@ def _distinct(*, contain: bool, within: bool) -> Callable[[Expectation, Table, d
         expected = _Expected(column, value_set)
 
         def judge(values: Sequence[Any]) -> Outcome:
-            distinct, positions, others, shown = values
-            found = set(positions or ())
+            distinct, positions, shown = values
+            found = {index for index in positions or () if index is not None}
+            # No two different values are equal to the same expected one.
+            others = int(distinct) - len(found)
             missing = [value for index, value in enumerate(expected.values) if index not in found]
             if not distinct:
                 # Nothing to compare with: values that would be the same in this column are not for pandas.
                 missing = expected.listed
             result: dict[str, Any] = {"observed_value": None}
             if within:
-                result["unexpected_count"] = int(others)
+                result["unexpected_count"] = others
                 result["partial_unexpected_list"] = [Cell(column, value) for value in shown or ()]
             if contain:
                 result["missing_count"] = len(missing)
@@ -89,12 +82,13 @@ def _distinct(*, contain: bool, within: bool) -> Callable[[Expectation, Table, d
             success = not (within and others) and not (contain and missing)
             return Outcome("duckdb", success, result)
 
-        other = f"FILTER (WHERE {expected.position} IS NULL)"
+        # Each of these measures has the whole list in it, which takes longer to parse than to look up.
         measures = (
             DISTINCT,
-            f"list({expected.position}) FILTER (WHERE {expected.position} IS NOT NULL)",
-            f"count(*) {other}",
-            f"min({column.alias}, {VALUE_LIMIT}) {other}",
+            f"list(DISTINCT {expected.position})",
+            f"min({column.alias}, {VALUE_LIMIT}) FILTER (WHERE NOT {member(column, expected.values)})"
+            if within
+            else "NULL",
         )
         return Check(judge, grouping=groups_of(expectation, table, column), group_measures=measures)
 
@@ -128,11 +122,11 @@ def _most_common(expectation: Expectation, table: Table, _: datetime) -> Check:
     if column.family == "date":
         # Text is not read as a date here.
         values = [value for value in values if not isinstance(value, str)]
-    position = _Expected(column, values).position
+    expected = member(column, values)
 
     def judge(values: Sequence[Any]) -> Outcome:
-        ties, expected, shown = values
-        success = expected > 0 if expectation.kwargs.get("ties_okay") else ties == 1 and expected == 1
+        ties, members, shown = values
+        success = members > 0 if expectation.kwargs.get("ties_okay") else ties == 1 and members == 1
         result: dict[str, Any] = {"observed_value": [Cell(column, value) for value in shown or ()]}
         if ties > VALUE_LIMIT:
             result["details"] = {"most_common_values": int(ties), "shown": VALUE_LIMIT}
@@ -140,7 +134,7 @@ def _most_common(expectation: Expectation, table: Table, _: datetime) -> Check:
 
     measures = (
         "count(*) FILTER (WHERE n = most)",
-        f"count(*) FILTER (WHERE n = most AND {position} IS NOT NULL)",
+        f"count(*) FILTER (WHERE n = most AND {expected})",
         f"min({column.alias}, {VALUE_LIMIT}) FILTER (WHERE n = most)",
     )
     return Check(judge, grouping=groups_of(expectation, table, column), group_measures=measures)

@@ -11,7 +11,7 @@ from airflow_provider_mlbridge.quality.compiled import sql
 from airflow_provider_mlbridge.quality.compiled.builders import check_rows, column_of
 from airflow_provider_mlbridge.quality.compiled.check import Check, NotCompiledError
 from airflow_provider_mlbridge.quality.compiled.comparisons import comparable, require_comparable
-from airflow_provider_mlbridge.quality.compiled.members import member
+from airflow_provider_mlbridge.quality.compiled.members import literal_of, position, whole_member
 from airflow_provider_mlbridge.quality.expectation import Expectation
 from airflow_provider_mlbridge.quality.table import Column, Table
 
@@ -48,19 +48,45 @@ def _equal(expectation: Expectation, table: Table, _: datetime) -> Check:
 
 def _in_set(expectation: Expectation, table: Table, _: datetime) -> Check:
     a, b = column_of(expectation, table, "column_A"), column_of(expectation, table, "column_B")
-    # Grouped by the first value, so that a long list of pairs does not become a long condition.
-    partners: dict[str, list[Any]] = {}
-    for first, second in expectation.kwargs["value_pairs_set"]:
-        partners.setdefault(_one_of(a, [first]), []).append(second)
-    conditions = [f"({first} AND {_one_of(b, seconds)})" for first, seconds in partners.items()]
-    valid = f"({' OR '.join(conditions)})" if conditions else "FALSE"
+    pairs = expectation.kwargs["value_pairs_set"]
+    firsts, seconds = _Side(a, [first for first, _ in pairs]), _Side(b, [second for _, second in pairs])
+    numbers = dict.fromkeys(
+        first * seconds.size + second
+        for first, second in ((firsts.number(first), seconds.number(second)) for first, second in pairs)
+        if first is not None and second is not None
+    )
+    valid = whole_member(f"({firsts.code} * {seconds.size} + {seconds.code})", list(numbers))
     return check_rows(expectation, table, _domain(expectation, a, b), valid, (a, b))
 
 
-def _one_of(column: Column, values: list[Any]) -> str:
-    """One of the values; None among them stands for a missing one."""
-    found = f"({sql.present(column)} AND {member(column, [v for v in values if v is not None])})"
-    return f"(NOT {sql.present(column)} OR {found})" if any(v is None for v in values) else found
+class _Side:
+    """
+    One column's values in a set of pairs, numbered from 1; a missing value, which None stands for, is 0.
+
+    :ivar size: greater than any number.
+    :ivar code: the number of the column's value (SQL); null when it is in no pair.
+    """
+
+    def __init__(self, column: Column, values: list[Any]) -> None:
+        self._column = column
+        self._numbers: dict[str, int] = {}
+        listed = []
+        for value in values:
+            literal = literal_of(column, value) if value is not None else None
+            if literal is not None and literal not in self._numbers:
+                listed.append(value)
+                self._numbers[literal] = len(listed)
+        self.size = len(listed) + 1
+        # In 64 bits, which hold the number of any pair.
+        self.code = (
+            f"(CASE WHEN {sql.present(column)} THEN {position(column, listed)}::BIGINT + 1 ELSE 0 END)"
+        )
+
+    def number(self, value: Any) -> int | None:
+        """The number of a value; None when the column can hold no such value."""
+        if value is None:
+            return 0
+        return self._numbers.get(literal_of(self._column, value) or "")
 
 
 COMPILERS: dict[str, Callable[[Expectation, Table, datetime], Check]] = {

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import math
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from airflow_provider_mlbridge.quality import validate
+from airflow_provider_mlbridge.quality.values import json_value
 
 
 def judged(path: Path, *suite: tuple[str, dict[str, Any]], **options: Any) -> list[Any]:
@@ -187,3 +188,64 @@ def test_long_sets_find_the_same_rows_in_order(tmp_path: Path, *, negated: bool)
             result.result["unexpected_index_list"] == expected[: len(result.result["unexpected_index_list"])]
         )
         assert result.missing_count == numbers.count(None)
+
+
+_DAY = datetime(1969, 1, 1)
+_LONG: dict[str, tuple[pa.DataType, Any]] = {
+    "string": (pa.string(), lambda n: f"é'{n}\0" if n % 2 else f"É{n}"),
+    "int": (pa.int64(), lambda n: (n - 200) * 10**15),
+    "uint": (pa.uint64(), lambda n: 2**64 - 1 - n),
+    "float": (pa.float64(), lambda n: (n - 200) / 7),
+    "decimal": (pa.decimal128(38, 2), lambda n: Decimal(n - 200) / 4),
+    "fraction": (pa.decimal128(4, 4), lambda n: Decimal(n - 200) / 1000),
+    "date": (pa.date32(), lambda n: (_DAY + timedelta(days=n)).date()),
+    "timestamp": (pa.timestamp("us"), lambda n: _DAY + timedelta(hours=n, microseconds=n)),
+    "nano": (pa.timestamp("ns"), lambda n: _DAY + timedelta(hours=n, microseconds=n)),
+    "zoned": (pa.timestamp("ms", "UTC"), lambda n: (_DAY + timedelta(hours=n)).replace(tzinfo=UTC)),
+}
+
+
+@pytest.mark.parametrize("kind", list(_LONG))
+def test_long_lists_hold_the_same_values_as_short_ones(tmp_path: Path, kind: str) -> None:
+    """Values 0 to 449 are in the column; those from 50 to 499 are expected, which is a long list."""
+    type_, make = _LONG[kind]
+    held, expected = [make(n) for n in range(450)], [make(n) for n in range(50, 500)]
+    if kind == "float":
+        held[200] = -0.0
+    table = pa.table(
+        {"x": pa.array([*held, None], type_), "y": pa.array([*(n // 2 for n in range(450)), None])}
+    )
+    pq.write_table(table, tmp_path / "t.parquet")
+    pairs = [(value, n // 2) for n, value in enumerate(expected, 50)]
+    values = {"column": "x", "value_set": expected}
+    columns = {"column_A": "x", "column_B": "y", "value_pairs_set": pairs, "ignore_row_if": "neither"}
+    results = judged(
+        tmp_path / "t.parquet",
+        ("column_values_to_be_in_set", values),
+        ("column_values_to_not_be_in_set", values),
+        ("column_pair_values_to_be_in_set", columns),
+        ("column_pair_values_to_be_in_set", {**columns, "value_pairs_set": [*pairs, (None, None)]}),
+        ("column_distinct_values_to_be_in_set", values),
+        ("column_distinct_values_to_contain_set", values),
+        ("column_distinct_values_to_equal_set", values),
+        result_format={"result_format": "COMPLETE", "partial_unexpected_count": 200},
+    )
+    assert {result.engine for result in results} == {"duckdb"}, [
+        result.exception_message for result in results
+    ]
+    inside, outside, pair, pair_with_null, within, contains, equal = results
+    assert inside.result["unexpected_index_list"] == list(range(50))
+    assert (outside.unexpected_count, outside.result["unexpected_index_list"]) == (400, list(range(50, 450)))
+    assert pair.result["unexpected_index_list"] == [*range(50), 450]
+    assert pair_with_null.result["unexpected_index_list"] == list(range(50))
+    assert within.unexpected_count == equal.unexpected_count == 50
+    assert contains.result["missing_count"] == equal.result["missing_count"] == 50
+    assert contains.result["partial_missing_list"] == [json_value(make(n)) for n in range(450, 470)]
+
+
+def test_the_most_common_value_may_be_of_a_long_list(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"x": ["v1", "v450", "v450"]}), tmp_path / "t.parquet")
+    for first, success in ((0, True), (451, False)):
+        values = {"column": "x", "value_set": [f"v{n}" for n in range(first, first + 500)]}
+        (result,) = judged(tmp_path / "t.parquet", ("column_most_common_value_to_be_in_set", values))
+        assert (result.engine, result.success) == ("duckdb", success)
