@@ -59,7 +59,8 @@ def test_an_error_of_our_own_stays_with_its_expectation(write_parquet: Writer, m
     mocker.patch(f"{QUALITY}.compiled.aggregates._observed", side_effect=RuntimeError("secret value 4711"))
     report = validate(str(path), suite)
     assert [result.success for result in report.results] == [None, True, None, True]
-    assert "OverflowError: too far" in str(report.results[0].exception_message)
+    assert "OverflowError: a number lies beyond" in str(report.results[0].exception_message)
+    assert "too far" not in str(report.results[0].exception_message)
     assert "4711" not in str(report.results[2].exception_message)
 
 
