@@ -6,19 +6,24 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, get_args
 
 from airflow_provider_mlbridge.exceptions import ExpectationNotCheckedError
 from airflow_provider_mlbridge.quality.bad_rows import Broken, file_offsets, locate, located_source
 from airflow_provider_mlbridge.quality.compiled.check import Check, Grouping
 from airflow_provider_mlbridge.quality.engines.duckdb_session import Session, errors
 from airflow_provider_mlbridge.quality.engines.repeated import repeated_keys
-from airflow_provider_mlbridge.quality.expectation import Expectation
+from airflow_provider_mlbridge.quality.expectation import Expectation, Severity
 from airflow_provider_mlbridge.quality.outcome import Outcome
 
+_TOO_MANY = "rows are shown of {shown:,} expectations of one validation, the most severe failures first"
 _FILE_FACTOR = 2**40
 """More than any file has rows: file and row in one number that sorts."""
 _PLACE = f"file_index::BIGINT * {_FILE_FACTOR} + file_row_number"
+
+
+EXPECTATIONS_SHOWN = 1000
+"""Expectations of one validation of which rows are shown: each takes a query, and space in the report."""
 
 
 @dataclass(frozen=True)
@@ -72,18 +77,34 @@ def add_rows(
     """
     The outcomes with what the views make of the rows that break their expectations.
 
+    Rows of :data:`EXPECTATIONS_SHOWN` expectations are looked up: those that failed first, the most severe
+    of them first, then in the order of the suite. The others say so.
+
     :param expectations: all expectations, by the same key as ``outcomes``.
     :param outcomes: with ``unexpected_count``, whatever the ``result_format`` of the report.
     :param checks: the SQL of the compiled expectations, as it judged them.
     """
     reader = _Reader(session, checks or {})
     added = dict(outcomes)
-    for key, outcome in outcomes.items():
+    looked_up = 0
+    for key in sorted(outcomes, key=lambda key: _rank(expectations[key], outcomes[key])):
+        outcome = outcomes[key]
         asked = {view: wanted for view in views if (wanted := view.wants(key, outcome)) is not None}
-        found = reader.find(key, expectations[key], outcome, list(asked.values()))
+        found: Sequence[Sequence[Row] | str]
+        reads = any(wanted.limit for wanted in asked.values())
+        if reads and looked_up == EXPECTATIONS_SHOWN:
+            found = [_TOO_MANY.format(shown=EXPECTATIONS_SHOWN)] * len(asked)
+        else:
+            looked_up += reads
+            found = reader.find(key, expectations[key], outcome, list(asked.values()))
         for view, rows in zip(asked, found, strict=True):
             added[key] = view.add(key, added[key], rows)
     return added
+
+
+def _rank(expectation: Expectation, outcome: Outcome) -> tuple[bool, int]:
+    severity = outcome.severity or expectation.severity
+    return outcome.success is not False, get_args(Severity).index(severity)
 
 
 class _Reader:

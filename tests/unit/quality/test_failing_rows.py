@@ -247,3 +247,20 @@ def test_wrong_arguments(mart: str, arguments: tuple[Any, Any], message: str) ->
     with pytest.raises(ConfigurationError, match=message):
         check_failing_rows(*arguments)
         check_key_columns(arguments[0], table)
+
+
+def test_rows_of_the_most_severe_failures_are_shown_when_too_many_fail(
+    mart: str, mocker: MockerFixture
+) -> None:
+    mocker.patch("airflow_provider_mlbridge.quality.first_rows.EXPECTATIONS_SHOWN", 2)
+    severities = ("info", "critical", "warning", "critical")
+    tolerant = {**BETWEEN, "kwargs": {**BETWEEN["kwargs"], "mostly": 0.1}}
+    report = validate(mart, [tolerant, *({**BETWEEN, "severity": severity} for severity in severities)])
+    assert "failing_rows" not in report.results[0].result
+    found = [result.result["failing_rows"] for result in report.results[1:]]
+    assert [len(one["shown"]) for one in found] == [0, 3, 0, 3]
+    assert [one["total"] for one in found] == [3] * 4
+    note = "rows are shown of 2 expectations of one validation, the most severe failures first"
+    assert [one.get("note") for one in found] == [note, None, note, None]
+    lists = ["partial_unexpected_list" in result.result for result in report.results]
+    assert lists == [False, False, True, False, True]
