@@ -3,11 +3,9 @@
 What is learned from a column: counts, extremes, quantiles, categories, mean and standard deviation.
 
 The result must not depend on the order of rows or on the number of threads, and adding floats does: every
-order rounds differently. So sums are added as integers, whose addition is exact. A first pass gives the
-smallest and largest value; with them every value is scaled by a power of two (which is exact) to at most
-2**61 and rounded to a 64-bit integer, and the engine adds those in 128 bits. What is lost is at most 2**-62
-of the largest value per row, far less than adding floats loses, at the cost of about twice a plain ``sum``.
-(One thread over sorted rows would be deterministic too, but slower by the number of cores.)
+order rounds differently. So sums are added as integers (see :mod:`~.sums`), for which a first pass gives the
+smallest and largest value. That loses far less than adding floats does, and costs about twice a plain
+``sum``. (One thread over sorted rows would be deterministic too, but slower by the number of cores.)
 """
 
 from __future__ import annotations
@@ -15,12 +13,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from typing import Any
 
 from airflow_provider_mlbridge.exceptions import FitError
 from airflow_provider_mlbridge.features.kinds import SCALAR, Kind
 from airflow_provider_mlbridge.features.steps.base import Needs, Summary, as_float, literal
+from airflow_provider_mlbridge.features.sums import Scale
 
 Query = Callable[[Any], list[dict[str, Any]]]
 
@@ -103,29 +101,6 @@ def _first_pass(query: Query, table: Any, requests: Sequence[Request], rows: int
     return summaries
 
 
-@dataclass(frozen=True)
-class _Scale:
-    """How the values of one column become integers: distance from ``centre``, times powers of two."""
-
-    centre: float
-    sum_scale: float
-    square_scale: float
-
-    @classmethod
-    def of(cls, summary: Summary) -> _Scale:
-        low, high = float(summary.minimum), float(summary.maximum)
-        if _range_overflows(summary):
-            raise FitError(
-                f"{summary.where}: the range of the values is too large for a float. Bound them with a clip "
-                f"step before this one."
-            )
-        centre = low / 2 + high / 2
-        exponent = math.frexp(max(high - centre, centre - low))[1]
-        return cls(
-            centre, math.ldexp(1.0, min(61 - exponent, 1023)), math.ldexp(1.0, min(30 - exponent, 1023))
-        )
-
-
 def _range_overflows(summary: Summary) -> bool:
     return not math.isfinite(float(summary.maximum) - float(summary.minimum))
 
@@ -136,37 +111,32 @@ def _moments(
     """
     Mean and standard deviation by index.
 
-    The distances from the middle of the range are summed, and their squares. As the standard deviation of n
-    values is at least their range divided by the root of 2 n, the variance loses at most n * 2**-54 of
-    itself to the difference of the two: 2e-10 for the worst ten million rows (all equal but one), and
-    nothing to speak of for others.
+    :raises FitError: when the range of a column is too large, unless ``lenient``.
     """
     results: dict[int, tuple[float | None, float | None]] = {}
-    scales: dict[int, _Scale] = {}
+    scales: dict[int, Scale] = {}
     for index, (_, summary) in wanted.items():
         if not summary.count or summary.infinite or (lenient and _range_overflows(summary)):
             results[index] = (None, None)
         elif summary.minimum == summary.maximum:
             results[index] = (float(summary.minimum), 0.0)
+        elif _range_overflows(summary):
+            raise FitError(
+                f"{summary.where}: the range of the values is too large for a float. Bound them with a clip "
+                f"step before this one."
+            )
         else:
-            scales[index] = _Scale.of(summary)
+            scales[index] = Scale.of(float(summary.minimum), float(summary.maximum))
     aggregates: dict[str, Any] = {}
     for index, scale in scales.items():
         request = wanted[index][0]
-        distance = as_float(table[request.alias], request.kind) - literal(scale.centre)
-        root = distance * literal(scale.square_scale)
-        # The engine adds 64-bit integers in 128 bits.
-        aggregates[f"sum{index}"] = (distance * literal(scale.sum_scale)).cast("int64").sum()
-        aggregates[f"squares{index}"] = (root * root).cast("int64").sum()
+        number = as_float(table[request.alias], request.kind)
+        aggregates[f"sum{index}"] = scale.sum_of(number)
+        aggregates[f"squares{index}"] = scale.squares_of(number)
     answer = query(table.aggregate(**aggregates))[0] if aggregates else {}
     for index, scale in scales.items():
         count = wanted[index][1].count
-        offset = Fraction(int(answer[f"sum{index}"]), count) / Fraction(scale.sum_scale)
-        # In units of square_scale, so that tiny and huge values neither vanish nor overflow.
-        squares = Fraction(int(answer[f"squares{index}"]), count)
-        variance = squares - (offset * Fraction(scale.square_scale)) ** 2
-        mean = float(Fraction(scale.centre) + offset)
-        results[index] = (mean, math.sqrt(max(float(variance), 0.0)) / scale.square_scale)
+        results[index] = scale.moments(answer[f"sum{index}"], answer[f"squares{index}"], count)
     return results
 
 
