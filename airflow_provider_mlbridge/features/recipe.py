@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_mlbridge.exceptions import InvalidRecipeError
 from airflow_provider_mlbridge.features import options
+from airflow_provider_mlbridge.features.allow import Allow, parse_allow
 from airflow_provider_mlbridge.features.splits import HashSplit, Split, TimeSplit, parse_split
 from airflow_provider_mlbridge.features.steps import Step, parse_step
 from airflow_provider_mlbridge.features.steps.base import Roles
@@ -52,6 +53,7 @@ class Recipe:
     :param split: which rows are learned from; None means all of them, see :mod:`~.splits`.
     :param known_time: when the values of the row were known, for steps that look at earlier rows; the event
         time when None.
+    :param allow: what the linter finds and shall pass over, see :class:`~.allow.Allow`.
     :raises InvalidRecipeError: naming step, option and valid choices.
     """
 
@@ -62,6 +64,7 @@ class Recipe:
     event_time: str | None = None
     split: Split | None = None
     known_time: str | None = None
+    allow: Sequence[Allow] = ()
 
     def __post_init__(self) -> None:
         options.text("recipe", "name", self.name)
@@ -81,6 +84,7 @@ class Recipe:
                 raise InvalidRecipeError(f"step {position}: {error}") from error
         object.__setattr__(self, "steps", tuple(steps))
         object.__setattr__(self, "split", parse_split(self.split))
+        object.__setattr__(self, "allow", parse_allow(self.allow))
         self.resolved_split()
 
     def resolved_split(self) -> Split | None:
@@ -102,6 +106,17 @@ class Recipe:
         return Roles(tuple(self.keys), self.label, self.event_time, self.known_time)
 
     @property
+    def columns_by_role(self) -> dict[str, tuple[str, ...]]:
+        """Columns by the role that a :class:`~.selectors.Selector` asks for."""
+        split = self.resolved_split()
+        return {
+            "key": tuple(self.keys),
+            "event_time": (self.event_time,) if self.event_time else (),
+            "known_time": (self.known_time,) if self.known_time else (),
+            "split": tuple(split.columns()) if split else (),
+        }
+
+    @property
     def hash(self) -> str:
         """sha256 (hex) of the canonical JSON: equal for recipes that mean the same."""
         canonical = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
@@ -120,6 +135,8 @@ class Recipe:
         if self.split is not None:
             document["split"] = self.split.to_dict()
         document["steps"] = [step.to_dict() for step in self.steps]
+        if self.allow:
+            document["allow"] = [item.to_dict() for item in self.allow]
         return document
 
     @classmethod

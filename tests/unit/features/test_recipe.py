@@ -134,7 +134,7 @@ def _recipe(**changes: Any) -> dict[str, Any]:
         (_recipe(steps=[{"type": "date_parts", "columns": "x", "parts": ["hours"]}]), ["hours", "hour"]),
         (_recipe(steps=[{"type": "quantile_bins", "columns": "x", "bins": 1}]), ["from 2 to 255"]),
         (_recipe(steps=[{**STEP, "columns": ["a", "a"]}]), ["a more than once"]),
-        (_recipe(steps=[{**STEP, "columns": {"regx": "a"}}]), ["regx", "regex, type, exclude"]),
+        (_recipe(steps=[{**STEP, "columns": {"regx": "a"}}]), ["regx", "regex, type, role, exclude"]),
         (_recipe(steps=[{**STEP, "columns": {"regex": "("}}]), ["regular expression"]),
         (_recipe(steps=[{**STEP, "columns": {"type": "double"}}]), ["double", "float", "numeric"]),
         (_recipe(steps=[{**STEP, "columns": ["a", "b"], "output": "c"}]), ["{column}"]),
