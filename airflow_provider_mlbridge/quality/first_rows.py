@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, get_args
 
 from airflow_provider_mlbridge.exceptions import ExpectationNotCheckedError
@@ -92,13 +92,18 @@ def add_rows(
         asked = {view: wanted for view in views if (wanted := view.wants(key, outcome)) is not None}
         found: Sequence[Sequence[Row] | str]
         reads = any(wanted.limit for wanted in asked.values())
-        if reads and looked_up == EXPECTATIONS_SHOWN:
+        too_many = reads and looked_up == EXPECTATIONS_SHOWN
+        if too_many:
             found = [_TOO_MANY.format(shown=EXPECTATIONS_SHOWN)] * len(asked)
         else:
             looked_up += reads
             found = reader.find(key, expectations[key], outcome, list(asked.values()))
         for view, rows in zip(asked, found, strict=True):
             added[key] = view.add(key, added[key], rows)
+        if too_many and "failing_rows" not in added[key].result:
+            # Lists of Great Expectations are missing, and nothing else says why.
+            note = {"unexpected_rows_note": _TOO_MANY.format(shown=EXPECTATIONS_SHOWN)}
+            added[key] = replace(added[key], result={**added[key].result, **note})
     return added
 
 

@@ -262,5 +262,6 @@ def test_rows_of_the_most_severe_failures_are_shown_when_too_many_fail(
     assert [one["total"] for one in found] == [3] * 4
     note = "rows are shown of 2 expectations of one validation, the most severe failures first"
     assert [one.get("note") for one in found] == [note, None, note, None]
+    assert report.results[0].result["unexpected_rows_note"] == note
     lists = ["partial_unexpected_list" in result.result for result in report.results]
     assert lists == [False, False, True, False, True]
