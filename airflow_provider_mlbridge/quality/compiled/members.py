@@ -30,7 +30,7 @@ _EXACT = Context(prec=5000)
 """No number in a suite has more digits, so that nothing is rounded."""
 
 
-_LONG_LIST = 200
+LONG_LIST = 200
 """Values in a list from which on it is spread over several."""
 _PER_LIST = 16
 """Values in one of these on average."""
@@ -61,9 +61,9 @@ def member(column: Column, values: Iterable[Any], *, counted: bool = False) -> s
     literals = [one.literal for one in found]
     if not literals:
         return "FALSE"
-    if counted or len(literals) <= _LONG_LIST:
-        return sql.among(_operand(column), literals, counted=counted)
-    return _in_lists(_operand(column), _number(column), found)
+    if counted or len(literals) <= LONG_LIST:
+        return sql.among(operand_of(column), literals, counted=counted)
+    return _in_lists(operand_of(column), _number(column), found)
 
 
 def literal_of(column: Column, value: Any) -> str | None:
@@ -87,8 +87,8 @@ def position(column: Column, values: Iterable[Any]) -> str:
     found = {one: index for index, value in enumerate(values) if (one := _value(column, value)) is not None}
     if not found:
         return "NULL::INTEGER"
-    operand = _operand(column)
-    if len(found) <= _LONG_LIST:
+    operand = operand_of(column)
+    if len(found) <= LONG_LIST:
         listed, positions = ", ".join(one.literal for one in found), ", ".join(map(str, found.values()))
         return f"([{positions}])[list_position([{listed}], {operand})]"
     count = _lists_for(found)
@@ -100,7 +100,7 @@ def position(column: Column, values: Iterable[Any]) -> str:
 
 def whole_member(value: str, numbers: Sequence[int]) -> str:
     """True where a whole number from 0, in SQL, is one of those, false for null."""
-    if len(numbers) <= _LONG_LIST:
+    if len(numbers) <= LONG_LIST:
         return sql.among(value, [str(number) for number in numbers]) if numbers else "FALSE"
     return _in_lists(value, value, [_Value(str(number), number) for number in numbers])
 
@@ -128,7 +128,7 @@ def _spread(numbered: Iterable[tuple[int, str]], count: int) -> str:
     return f"[{listed}]"
 
 
-def _operand(column: Column) -> str:
+def operand_of(column: Column) -> str:
     """The column, in the form in which it is compared with literals."""
     if column.family == "float":
         return f"{column.alias}::DOUBLE"
@@ -139,7 +139,7 @@ def _operand(column: Column) -> str:
 
 def _number(column: Column) -> str:
     """A whole number from 0, made of the column's value (SQL); of equal values the same."""
-    operand = _operand(column)
+    operand = operand_of(column)
     match column.family:
         case "float":
             # Zero has two signs.

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -11,7 +11,14 @@ from airflow_provider_mlbridge.quality.compiled import sql
 from airflow_provider_mlbridge.quality.compiled.builders import check_rows, column_of
 from airflow_provider_mlbridge.quality.compiled.check import Check, NotCompiledError
 from airflow_provider_mlbridge.quality.compiled.comparisons import comparable, require_comparable
-from airflow_provider_mlbridge.quality.compiled.members import literal_of, position, whole_member
+from airflow_provider_mlbridge.quality.compiled.members import (
+    LONG_LIST,
+    literal_of,
+    member,
+    operand_of,
+    position,
+    whole_member,
+)
 from airflow_provider_mlbridge.quality.expectation import Expectation
 from airflow_provider_mlbridge.quality.table import Column, Table
 
@@ -56,7 +63,34 @@ def _in_set(expectation: Expectation, table: Table, _: datetime) -> Check:
         if first is not None and second is not None
     )
     valid = whole_member(f"({firsts.code} * {seconds.size} + {seconds.code})", list(numbers))
-    return check_rows(expectation, table, _domain(expectation, a, b), valid, (a, b))
+    counted = _joined(a, b, pairs) if len(numbers) > LONG_LIST else None
+    return check_rows(expectation, table, _domain(expectation, a, b), valid, (a, b), counted=counted)
+
+
+def _joined(a: Column, b: Column, pairs: Sequence[Sequence[Any]]) -> str:
+    """Whether two values are one of the pairs, as a join, which counts fast and mixes the rows."""
+    literals = [
+        (first, second)
+        for one, other in pairs
+        if one is not None and other is not None
+        if (first := literal_of(a, one)) is not None and (second := literal_of(b, other)) is not None
+    ]
+    conditions = []
+    if literals:
+        lists = ", ".join(f"unnest([{', '.join(side)}])" for side in zip(*literals, strict=True))
+        row = f"({operand_of(a)}, {operand_of(b)})"
+        conditions.append(f"({_both(a, b)} AND coalesce({row} IN (SELECT {lists}), FALSE))")
+    if any(one is None and other is None for one, other in pairs):
+        conditions.append(f"(NOT {sql.present(a)} AND NOT {sql.present(b)})")
+    # None stands for a missing value.
+    for column, missing, values in (
+        (a, b, [one for one, other in pairs if one is not None and other is None]),
+        (b, a, [other for one, other in pairs if one is None and other is not None]),
+    ):
+        if values:
+            found = member(column, values, counted=True)
+            conditions.append(f"({sql.present(column)} AND {found} AND NOT {sql.present(missing)})")
+    return f"({' OR '.join(conditions)})"
 
 
 class _Side:

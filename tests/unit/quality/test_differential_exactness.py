@@ -213,7 +213,10 @@ def test_long_lists_hold_the_same_values_as_short_ones(tmp_path: Path, kind: str
     if kind == "float":
         held[200] = -0.0
     table = pa.table(
-        {"x": pa.array([*held, None], type_), "y": pa.array([*(n // 2 for n in range(450)), None])}
+        {
+            "x": pa.array([*held, None], type_),
+            "y": pa.array([*(None if n == 300 else n // 2 for n in range(450)), None]),
+        }
     )
     pq.write_table(table, tmp_path / "t.parquet")
     pairs = [(value, n // 2) for n, value in enumerate(expected, 50)]
@@ -225,6 +228,10 @@ def test_long_lists_hold_the_same_values_as_short_ones(tmp_path: Path, kind: str
         ("column_values_to_not_be_in_set", values),
         ("column_pair_values_to_be_in_set", columns),
         ("column_pair_values_to_be_in_set", {**columns, "value_pairs_set": [*pairs, (None, None)]}),
+        (
+            "column_pair_values_to_be_in_set",
+            {**columns, "value_pairs_set": [(value, n) for value in expected for n in (None, 60)]},
+        ),
         ("column_distinct_values_to_be_in_set", values),
         ("column_distinct_values_to_contain_set", values),
         ("column_distinct_values_to_equal_set", values),
@@ -233,11 +240,16 @@ def test_long_lists_hold_the_same_values_as_short_ones(tmp_path: Path, kind: str
     assert {result.engine for result in results} == {"duckdb"}, [
         result.exception_message for result in results
     ]
-    inside, outside, pair, pair_with_null, within, contains, equal = results
+    inside, outside, pair, pair_with_null, half_null, within, contains, equal = results
     assert inside.result["unexpected_index_list"] == list(range(50))
     assert (outside.unexpected_count, outside.result["unexpected_index_list"]) == (400, list(range(50, 450)))
-    assert pair.result["unexpected_index_list"] == [*range(50), 450]
-    assert pair_with_null.result["unexpected_index_list"] == list(range(50))
+    assert (pair.unexpected_count, pair_with_null.unexpected_count) == (52, 51)
+    # Two rows have 60 beside the value, and one has nothing.
+    assert half_null.unexpected_count == 448
+    others = [row for row in range(451) if row not in (120, 121, 300)]
+    assert half_null.result["unexpected_index_list"] == others
+    assert pair.result["unexpected_index_list"] == [*range(50), 300, 450]
+    assert pair_with_null.result["unexpected_index_list"] == [*range(50), 300]
     assert within.unexpected_count == equal.unexpected_count == 50
     assert contains.result["missing_count"] == equal.result["missing_count"] == 50
     assert contains.result["partial_missing_list"] == [json_value(make(n)) for n in range(450, 470)]
