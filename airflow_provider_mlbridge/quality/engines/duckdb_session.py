@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,10 +10,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_mlbridge.exceptions import ConfigurationError, InvalidParquetError
+from airflow_provider_mlbridge.exceptions import InvalidParquetError
 from airflow_provider_mlbridge.quality.compiled import sql
 from airflow_provider_mlbridge.quality.foreign_errors import first_line, without_values
 from airflow_provider_mlbridge.quality.table import Table
+from airflow_provider_mlbridge.storage.memory import buffer_bytes, memory_bytes
 from airflow_provider_mlbridge.storage.scratch_folders import scratch_folder
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from airflow_provider_mlbridge.quality.engines.repeated import RepeatedKeys
     from airflow_provider_mlbridge.storage.partitions import PartitionColumn
 
-_MEMORY = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B\s*", re.IGNORECASE)
 _BLIND = frozenset(
     {
         "filter_pushdown",
@@ -40,7 +39,6 @@ Optimizers that take minima and maxima from the footers for the data: they answe
 conditions, and leave out row groups. Whether footers are trusted is decided in one place, :mod:`..table`.
 Parquet statistics know no NaN, either: ``isnan()`` was false for every NaN next to numbers (DuckDB 2.0).
 """
-_LEAST_BUFFERS = 128 * 1000**2
 _PARTITION_TYPES = {"int64": "BIGINT", "date32": "DATE", "string": "VARCHAR"}
 
 
@@ -67,22 +65,12 @@ class Limits:
 
         :raises ConfigurationError: when it is not an amount of memory.
         """
-        match = _MEMORY.fullmatch(self.memory) if isinstance(self.memory, str) else None
-        if match is None or float(match[1]) <= 0:
-            raise ConfigurationError(
-                f"memory_limit must be an amount such as '500MB' or '2GB', got {self.memory!r}"
-            )
-        base = 1024 if match[3] else 1000
-        return int(float(match[1]) * base ** " KMGT".index(match[2].upper() or " "))
+        return memory_bytes(self.memory)
 
     @property
     def buffer_bytes(self) -> int:
-        """
-        What DuckDB is told: half of the limit. It counts its buffers only, and a process has more to hold.
-
-        A small limit is left to it, since it needs some memory to work at all.
-        """
-        return max(self.memory_bytes // 2, min(self.memory_bytes, _LEAST_BUFFERS))
+        """What DuckDB is told, see :func:`~airflow_provider_mlbridge.storage.memory.buffer_bytes`."""
+        return buffer_bytes(self.memory)
 
 
 @contextmanager
