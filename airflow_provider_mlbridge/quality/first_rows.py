@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, get_args
 
 from airflow_provider_mlbridge.exceptions import ExpectationNotCheckedError
 from airflow_provider_mlbridge.quality.bad_rows import Broken, file_offsets, locate, located_source
-from airflow_provider_mlbridge.quality.compiled.check import Check, Grouping
+from airflow_provider_mlbridge.quality.compiled.check import Check
 from airflow_provider_mlbridge.quality.engines.duckdb_session import Session, errors
 from airflow_provider_mlbridge.quality.engines.repeated import repeated_keys
 from airflow_provider_mlbridge.quality.expectation import Expectation, Severity
@@ -145,10 +145,13 @@ class _Reader:
             several = len(self._session.table.snapshot.files) > 1
             self._offsets = file_offsets(self._session) if several else [0]
         source = located_source(self._session)
-        if broken.grouping is not None:
-            condition = self._with_repeated_key(broken.grouping, limit)
-        else:
-            condition = broken.condition or self._at_positions(broken, limit)
+        condition = broken.condition
+        if condition is None:
+            repeats = broken.grouping is not None
+            places = self._with_repeated_key(broken, limit) if repeats else self._at_positions(broken, limit)
+            if not places:
+                return []
+            condition, limit = _at(places), len(places)
         # Rows come in their order, and none behind the last of these is read.
         query = f"SELECT {', '.join([_PLACE, *fields])} FROM {source} WHERE {condition} LIMIT {limit}"  # noqa: S608
         rows = []
@@ -158,17 +161,19 @@ class _Reader:
             rows.append(Row(self._offsets[file] + file_row, file, file_row, found))
         return rows
 
-    def _with_repeated_key(self, grouping: Grouping, limit: int) -> str:
-        """The first rows whose key occurs more than once, as a condition."""
+    def _with_repeated_key(self, broken: Broken, limit: int) -> list[tuple[int, int]]:
+        """File and row in it of the first rows whose key occurs more than once."""
+        if broken.grouping is None:
+            return []
         # Only the key is read of rows that are not shown.
-        first = repeated_keys(self._session, grouping).select(
+        first = repeated_keys(self._session, broken.grouping).select(
             f"min({_PLACE}, {limit})", located_source(self._session)
         )
         [(places,)] = self._session.query(first)
-        return _at(divmod(int(place), _FILE_FACTOR) for place in places or ())
+        return [divmod(int(place), _FILE_FACTOR) for place in places or ()]
 
-    def _at_positions(self, broken: Broken, limit: int) -> str:
-        """The rows that Great Expectations named, as a condition."""
+    def _at_positions(self, broken: Broken, limit: int) -> list[tuple[int, int]]:
+        """File and row in it of the first rows that Great Expectations named."""
         import numpy as np
 
         places = []
@@ -176,10 +181,12 @@ class _Reader:
             # The last file that begins there or before, since files without rows begin where the next does.
             file = bisect_right(self._offsets, position) - 1
             places.append((file, position - self._offsets[file]))
-        return _at(places)
+        return places
 
 
-def _at(places: Iterable[tuple[int, int]]) -> str:
-    """Rows by their file and their number in it, as a condition."""
+def _at(places: Sequence[tuple[int, int]]) -> str:
+    """Rows by their file and their number in it, in order, as a condition for as many rows."""
     listed = [f"(file_index = {file} AND file_row_number = {row})" for file, row in places]
-    return " OR ".join(listed) or "FALSE"
+    file, row = places[-1]
+    # A reader stops at the first row too many, and without one it would read to the end.
+    return f"({' OR '.join(listed)} OR {_PLACE} > {file * _FILE_FACTOR + row})"

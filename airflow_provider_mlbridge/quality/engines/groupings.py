@@ -29,6 +29,9 @@ _SLICE = 125 * 10**6
 _SLICES = 8
 """Slices up to which reading the key again and again is faster than a hash table."""
 
+_COUNTED = 4_000_000
+"""Rows from which on a counter for each possible key finds those that repeat faster than a hash table."""
+
 Measure = Callable[[Sequence[str]], Mapping[str, Any]]
 
 
@@ -124,7 +127,11 @@ class Groupings:
         if REPEATED not in measures:
             return {ROWS: rows, DISTINCT: distinct}
         # Which keys repeat is more than bits can tell.
-        return _measures_of(count_repeated(self._session, grouping, number=key, size=size, total=rows))
+        if rows < _COUNTED:
+            return None
+        return _measures_of(
+            count_repeated(self._session, grouping, number=key, size=size, total=rows, distinct=distinct)
+        )
 
     def _query(self, grouping: Grouping, measures: Sequence[str]) -> str:
         keys = ", ".join(f"{sql.key(column)} AS {column.alias}" for column in grouping.keys)

@@ -76,7 +76,7 @@ def _group(session: Session, grouping: Grouping) -> RepeatedKeys:
 
 
 def count_repeated(
-    session: Session, grouping: Grouping, *, number: str, size: int, total: int
+    session: Session, grouping: Grouping, *, number: str, size: int, total: int, distinct: int
 ) -> RepeatedKeys:
     """
     The same for keys that are numbered: a counter for each possible one takes the place of a hash table.
@@ -84,6 +84,7 @@ def count_repeated(
     :param number: the number of a row's key, in SQL; never null.
     :param size: numbers are from 0 to below this one.
     :param total: the rows that are looked at.
+    :param distinct: how many different keys these have.
     """
     import numpy as np
     import pyarrow as pa
@@ -99,7 +100,9 @@ def count_repeated(
         if stop - start < size:
             keys += f" AND {number} BETWEEN {start} AND {stop - 1}"
         for batch in session.connection.sql(keys).to_arrow_reader(_BATCH_ROWS):
-            numbers = batch.column(0).to_numpy()
+            # By the buffers, for pyarrow's own way to NumPy and back imports pandas.
+            column = batch.column(0)
+            numbers = np.frombuffer(column.buffers()[1], np.int64, len(column), column.offset * 8)
             np.add.at(counters, numbers, np.uint16(1))
             # More than two is as good as two, and the counter has room for the next batch.
             counters[numbers] = np.minimum(counters[numbers], 2)
@@ -108,12 +111,14 @@ def count_repeated(
             if not len(found):
                 continue
             count += len(found)
-            session.connection.register("found_numbers", pa.table({"k0": found + (start + chunk)}))
+            buffers = [None, pa.py_buffer((found + (start + chunk)).astype(np.int64))]
+            column = pa.Array.from_buffers(pa.int64(), len(found), buffers)
+            session.connection.register("found_numbers", pa.table({"k0": column}))
             session.query(f"INSERT INTO {table} SELECT k0 FROM found_numbers")  # noqa: S608
             session.connection.unregister("found_numbers")
-    keys_found = RepeatedKeys(table, (number,), grouping.where, count, 0, total)
-    [(rows,)] = session.query(keys_found.select("count(*)", session.source))
-    return _keep(session, grouping, RepeatedKeys(table, (number,), grouping.where, count, int(rows), total))
+    # All keys but these have one row each.
+    rows = total - (distinct - count)
+    return _keep(session, grouping, RepeatedKeys(table, (number,), grouping.where, count, rows, total))
 
 
 def _keep(session: Session, grouping: Grouping, found: RepeatedKeys) -> RepeatedKeys:

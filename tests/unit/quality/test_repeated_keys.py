@@ -44,8 +44,7 @@ def test_rows_with_a_repeated_key_are_counted_and_shown_as_python_finds_them(
         # Counters for a few keys at a time, and a look at a few of them at a time.
         patch.setattr(repeated, "_SHARE", 2 * 10**9 // (2 * step))
         patch.setattr(repeated, "_CHUNK", 2)
-        if grouped:
-            patch.setattr(groupings, "_SPARSE", 0)
+        patch.setattr(groupings, "_COUNTED", 10**9 if grouped else 0)
         report = validate(str(path), [UNIQUE, COMPOUND], result_format="COMPLETE")
     single: list[object] = [key for key, _ in rows]
     compound: list[object] = [row if row != (None, None) else None for row in rows]
@@ -75,7 +74,10 @@ def test_a_key_that_repeats_is_grouped_once_for_verdict_and_rows(
     assert sum("GROUP BY" in text for text in asked) == 1
 
 
-def test_a_key_that_repeats_more_often_than_a_counter_can_count_is_found(write_parquet: Writer) -> None:
+def test_a_key_that_repeats_more_often_than_a_counter_can_count_is_found(
+    write_parquet: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(groupings, "_COUNTED", 0)
     rows = 2**17
     path = write_parquet("keys.parquet", {"id": [7] * rows + list(range(8, 2 * rows))})
     report = validate(str(path), [UNIQUE])
