@@ -4,13 +4,52 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any
 
 from airflow_provider_mlbridge.exceptions import InvalidRecipeError
 
 INTEGER_LOW, INTEGER_HIGH = -(2**63), 2**63 - 1
 """The integers that a literal can be."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """
+    One check that was made: what an option may be.
+
+    :param name: the option.
+    :param value: what was checked.
+    :param schema: what it may be, as JSON Schema.
+    """
+
+    name: str
+    value: object
+    schema: Mapping[str, Any]
+
+
+_rules: ContextVar[list[Rule] | None] = ContextVar("rules", default=None)
+
+
+@contextmanager
+def recorded() -> Iterator[list[Rule]]:
+    """The checks that are made meanwhile, so that the schema of recipes says what the checks say."""
+    found: list[Rule] = []
+    token = _rules.set(found)
+    try:
+        yield found
+    finally:
+        _rules.reset(token)
+
+
+def _record(name: str, value: object, **schema: Any) -> None:
+    rules = _rules.get()
+    if rules is not None:
+        given = {key: item for key, item in schema.items() if item is not None}
+        rules.append(Rule(name, value, given))
 
 
 def shown(values: Iterable[object]) -> str:
@@ -30,6 +69,7 @@ def known_keys(what: str, document: Mapping[str, Any], valid: Iterable[str]) -> 
 
 def choice(what: str, name: str, value: object, valid: Sequence[str]) -> str:
     """One of a closed set of words."""
+    _record(name, value, type="string", enum=list(valid))
     if not isinstance(value, str) or value not in valid:
         raise InvalidRecipeError(f"{what}: {name}={value!r} is not valid; use one of {', '.join(valid)}")
     return value
@@ -39,6 +79,7 @@ def number(
     what: str, name: str, value: object, *, low: float | None = None, high: float | None = None
 ) -> float:
     """A finite number, within [``low``, ``high``] when they are given."""
+    _record(name, value, type="number", minimum=low, maximum=high)
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise InvalidRecipeError(f"{what}: {name}={value!r} must be a finite number")
     if (low is not None and value < low) or (high is not None and value > high):
@@ -48,6 +89,7 @@ def number(
 
 def integer(what: str, name: str, value: object, *, low: int, high: int) -> int:
     """An integer within [``low``, ``high``]."""
+    _record(name, value, type="integer", minimum=low, maximum=high)
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
         raise InvalidRecipeError(f"{what}: {name}={value!r} must be an integer from {low} to {high}")
     return value
@@ -55,6 +97,7 @@ def integer(what: str, name: str, value: object, *, low: int, high: int) -> int:
 
 def boolean(what: str, name: str, value: object) -> bool:
     """True or False, and nothing that merely looks like it."""
+    _record(name, value, type="boolean")
     if not isinstance(value, bool):
         raise InvalidRecipeError(f"{what}: {name}={value!r} must be true or false")
     return value
@@ -62,6 +105,7 @@ def boolean(what: str, name: str, value: object) -> bool:
 
 def text(what: str, name: str, value: object) -> str:
     """A non-empty string."""
+    _record(name, value, type="string", minLength=1)
     if not isinstance(value, str) or not value:
         raise InvalidRecipeError(f"{what}: {name}={value!r} must be a non-empty string")
     return value
@@ -69,6 +113,8 @@ def text(what: str, name: str, value: object) -> str:
 
 def texts(what: str, name: str, value: object) -> tuple[str, ...]:
     """Different non-empty strings; a single one may stand for a list of one."""
+    one = {"type": "string", "minLength": 1}
+    _record(name, value, anyOf=[one, {"type": "array", "items": one, "uniqueItems": True}])
     items = [value] if isinstance(value, str) else value
     if not isinstance(items, Sequence) or not all(isinstance(item, str) and item for item in items):
         raise InvalidRecipeError(f"{what}: {name}={value!r} must be a list of non-empty strings")
@@ -80,6 +126,8 @@ def texts(what: str, name: str, value: object) -> tuple[str, ...]:
 
 def scalars(what: str, name: str, value: object) -> tuple[Any, ...]:
     """Different strings, integers or booleans, all of one type."""
+    one = {"type": ["string", "integer", "boolean"]}
+    _record(name, value, type="array", items=one, minItems=1, uniqueItems=True)
     if isinstance(value, str) or not isinstance(value, Sequence) or not value:
         raise InvalidRecipeError(f"{what}: {name}={value!r} must be a list of at least one value")
     kinds = {type(item) for item in value}

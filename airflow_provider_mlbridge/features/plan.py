@@ -129,7 +129,7 @@ def bind(recipe: Recipe, kinds: Mapping[str, Kind | None], engine_types: Mapping
     for position, step in enumerate(recipe.steps, start=1):
         label = f"step {position} ({step.TYPE})"
         try:
-            columns = step.selector.select(kinds, current, roles)
+            columns = step.selector.select(kinds, current, roles, recipe.columns_by_role)
         except ColumnNotFoundError as error:
             raise ColumnNotFoundError(f"{label}: {error}") from error
         except InvalidRecipeError as error:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -18,6 +19,9 @@ _FLOAT_STARTS = list("-+.0123456789")
 def dump_yaml(document: Any) -> str:
     """YAML of plain Python objects; :func:`load_yaml` of it is equal to them."""
     import yaml
+
+    # Members of enumerations and the like become the plain values that they stand for.
+    document = json.loads(json.dumps(document))
 
     class Dumper(yaml.SafeDumper):
         pass
