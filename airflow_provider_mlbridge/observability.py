@@ -16,6 +16,10 @@ mlbridge.quality.bytes              gauge  bytes of the datamart
 mlbridge.quality.quarantined_rows   gauge  rows that were quarantined, where that was asked for
 mlbridge.quality.duration           timer  wall time of the check, milliseconds
 mlbridge.quality.published          gauge  when the datamart was written last, seconds since 1970 (UTC)
+mlbridge.features.rows              gauge  rows of the feature set
+mlbridge.features.train_rows        gauge  rows of them that were learned from
+mlbridge.features.count             gauge  feature columns
+mlbridge.features.duration          timer  wall time of the build, milliseconds
 ==================================  =====  ================================================================
 
 Gauges hold the last run's value, so that an alert reads them as they are; ``time() - published`` is the age
@@ -30,7 +34,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from airflow_provider_mlbridge.results import QualitySummary
+from airflow_provider_mlbridge.results import FeatureSet, QualitySummary
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -74,6 +78,16 @@ def quality_metrics(summary: QualitySummary) -> list[Metric]:
     if summary.quarantined_rows is not None:
         metrics.append(Metric("mlbridge.quality.quarantined_rows", summary.quarantined_rows))
     return metrics
+
+
+def feature_metrics(features: FeatureSet) -> list[Metric]:
+    """What a feature build has to say."""
+    return [
+        Metric("mlbridge.features.rows", features.rows),
+        Metric("mlbridge.features.train_rows", features.train_rows),
+        Metric("mlbridge.features.count", features.feature_count),
+        Metric("mlbridge.features.duration", features.duration_seconds * 1000, "timer"),
+    ]
 
 
 def emit(metrics: Iterable[Metric], context: Context) -> None:

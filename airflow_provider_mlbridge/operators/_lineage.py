@@ -8,6 +8,8 @@ those that return None; without that provider nobody calls it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -17,9 +19,17 @@ if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors.base import OperatorLineage
 
     from airflow_provider_mlbridge.quality import ExpectationResult, QualityReport
+    from airflow_provider_mlbridge.results import FeatureSet
 
 _SHOWN = 1000
 """Assertions of one event; a backend need not take more in one document."""
+
+
+def is_listening() -> bool:
+    """Whether Airflow's OpenLineage provider is there, without importing it."""
+    return (
+        find_spec("airflow.providers") is not None and find_spec("airflow.providers.openlineage") is not None
+    )
 
 
 def dataset_name(uri: str) -> tuple[str, str]:
@@ -80,3 +90,49 @@ def _one_column(result: ExpectationResult) -> str | None:
 def _description(result: ExpectationResult) -> str | None:
     description = result.expectation.extra.get("description")
     return str(description) if description else None
+
+
+def feature_lineage(features: FeatureSet, sources: Mapping[str, Sequence[str]]) -> OperatorLineage:
+    """
+    The datamart as an input and the feature set as an output, with the columns that each feature is made of.
+
+    The name of the feature set is that of the prefix that all its versions share.
+
+    :param sources: columns of the datamart by feature.
+    """
+    from airflow.providers.openlineage.extractors.base import OperatorLineage
+    from openlineage.client.event_v2 import InputDataset, OutputDataset
+    from openlineage.client.facet_v2 import column_lineage_dataset as lineage
+    from openlineage.client.facet_v2 import dataset_version_dataset as versions
+    from openlineage.client.facet_v2 import output_statistics_output_dataset as statistics
+
+    namespace, name = dataset_name(features.datamart_uri)
+    columns = lineage.ColumnLineageDatasetFacet(
+        fields={
+            feature: lineage.Fields(
+                inputFields=[
+                    lineage.InputField(
+                        namespace=namespace,
+                        name=name,
+                        field=column,
+                        transformations=[lineage.Transformation(type="DIRECT", subtype="TRANSFORMATION")],
+                    )
+                    for column in read
+                ]
+            )
+            for feature, read in sources.items()
+        }
+    )
+    out_namespace, out_name = dataset_name(features.base_uri)
+    output = OutputDataset(
+        namespace=out_namespace,
+        name=out_name,
+        facets={
+            "columnLineage": columns,
+            "version": versions.DatasetVersionDatasetFacet(datasetVersion=features.fingerprint),
+        },
+        outputFacets={
+            "outputStatistics": statistics.OutputStatisticsOutputDatasetFacet(rowCount=features.rows)
+        },
+    )
+    return OperatorLineage(inputs=[InputDataset(namespace=namespace, name=name)], outputs=[output])

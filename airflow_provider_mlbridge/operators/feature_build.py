@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from airflow.sdk import BaseOperator
 
+from airflow_provider_mlbridge.exceptions import MLBridgeError
 from airflow_provider_mlbridge.hooks.s3 import s3_client_for
+from airflow_provider_mlbridge.observability import emit, feature_metrics
+from airflow_provider_mlbridge.operators._lineage import feature_lineage, is_listening
 from airflow_provider_mlbridge.operators._support import (
     LeavesWhenKilled,
     add_to_outlets,
@@ -18,9 +21,12 @@ from airflow_provider_mlbridge.operators._support import (
 )
 
 if TYPE_CHECKING:
+    from airflow.providers.openlineage.extractors.base import OperatorLineage
     from airflow.sdk import Context
+    from mypy_boto3_s3 import S3Client
 
     from airflow_provider_mlbridge.features import Recipe
+    from airflow_provider_mlbridge.results import FeatureSet
 
 
 class FeatureBuildOperator(LeavesWhenKilled, BaseOperator):
@@ -95,6 +101,7 @@ class FeatureBuildOperator(LeavesWhenKilled, BaseOperator):
         self.memory_limit = memory_limit
         self.scratch_dir = scratch_dir
         self.scratch_limit_bytes = scratch_limit_bytes
+        self._lineage: OperatorLineage | None = None
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Pin, fit, transform, publish."""
@@ -102,19 +109,21 @@ class FeatureBuildOperator(LeavesWhenKilled, BaseOperator):
 
         with failing_fast(pins=not isinstance(self.datamart, Mapping)), self.leaving_when_killed():
             recipe = beside_dag_file(self.recipe, context)
+            client = s3_client_for(self.aws_conn_id, self.datamart, self.output_uri, recipe)
             features = build_feature_set(
                 self.datamart,
                 recipe,
                 self.output_uri,
                 partitions=self.partitions,
                 schema_evolution=self.schema_evolution,
-                s3_client=s3_client_for(self.aws_conn_id, self.datamart, self.output_uri, recipe),
+                s3_client=client,
                 latest_parquet=str(self.latest_parquet).lower() == "true",
                 keep_versions=whole_number("keep_versions", self.keep_versions) or 0,
                 memory_limit=self.memory_limit,
                 scratch_dir=self.scratch_dir,
                 scratch_limit_bytes=self.scratch_limit_bytes,
             )
+            self._note_lineage(features, client)
         self.log.info(
             "%d features of %d rows (%d to train on) in %.1f s: %s",
             features.feature_count,
@@ -123,6 +132,7 @@ class FeatureBuildOperator(LeavesWhenKilled, BaseOperator):
             features.duration_seconds,
             features.uri,
         )
+        emit(feature_metrics(features), context)
         document = features.to_dict()
         add_to_outlets(
             context,
@@ -130,3 +140,21 @@ class FeatureBuildOperator(LeavesWhenKilled, BaseOperator):
             {"uri": features.uri, "fingerprint": features.fingerprint, "rows": features.rows},
         )
         return document
+
+    def _note_lineage(self, features: FeatureSet, client: S3Client | None) -> None:
+        """Look up now what OpenLineage will be told: whoever asks later has no connection to S3."""
+        if not is_listening():
+            return
+        from airflow_provider_mlbridge.features.lineage import published_sources
+
+        try:
+            sources = published_sources(features, s3_client=client)
+        except MLBridgeError as error:
+            # The features are published; what is said about them is not worth losing them.
+            self.log.warning("OpenLineage is not told which columns the features come from: %s", error)
+            sources = {}
+        self._lineage = feature_lineage(features, sources)
+
+    def get_openlineage_facets_on_complete(self, _: Any) -> OperatorLineage | None:
+        """What OpenLineage is told; called by its provider only."""
+        return self._lineage

@@ -128,7 +128,7 @@ def test_what_a_check_tells_metrics_lineage_and_assets(bridge: Bridge, place: Pl
     assert 0 < missing < 300
 
     # Metrics, with the tags that an alert would choose by.
-    lines = bridge.metrics.wait_for(lambda line: "dag_id=quality_signals" in line, 9, timeout=60)
+    lines = bridge.metrics.wait_for(lambda line: "dag_id=quality_signals" in line, 13, timeout=60)
     values = {line.split(":")[0].removeprefix("airflow."): line.split(":")[1] for line in lines}
     tags = "dag_id=quality_signals,task_id=quality"
     assert values[f"mlbridge.quality.rows,{tags}"] == "300|g"
@@ -173,3 +173,23 @@ def test_what_a_check_tells_metrics_lineage_and_assets(bridge: Bridge, place: Pl
     features = FeatureSet.from_dict(bridge.api.xcom("quality_signals", run_id, "features"))
     assert features.rows == 300 - missing
     assert features.datamart_uri == summary.clean_uri
+
+    # They say so, and which column each comes from.
+    tags = "dag_id=quality_signals,task_id=features"
+    assert values[f"mlbridge.features.rows,{tags}"] == f"{features.rows}|g"
+    assert values[f"mlbridge.features.count,{tags}"] == "1|g"
+    assert values[f"mlbridge.features.duration,{tags}"].endswith("|ms")
+    event = wait_for_lineage(
+        bridge.lineage,
+        lambda event: event["eventType"] == "COMPLETE" and event["job"]["name"] == "quality_signals.features",
+    )
+    (written,) = event["outputs"]
+    assert (written["namespace"], written["name"]) == (
+        f"s3://{bridge.bucket}",
+        f"{place.name}/reports/features",
+    )
+    assert written["outputFacets"]["outputStatistics"]["rowCount"] == features.rows
+    fields = written["facets"]["columnLineage"]["fields"]
+    assert {name: [item["field"] for item in found["inputFields"]] for name, found in fields.items()} == {
+        "delay": ["delay"]
+    }
