@@ -261,7 +261,7 @@ def _figures(figures: Sequence[Figure]) -> str:
     for figure in figures:
         value = _number(figure.value, 3)
         if figure.scaled is not None:
-            value = f"{value} ({_number(figure.scaled, 2)} std)"
+            value = f"{value}<small>{_number(figure.scaled, 2)} std</small>"
         out = ' class="out"' if figure.exceeded else ""
         words = f"{figure.ratio:.3g} times its band"
         rows += (

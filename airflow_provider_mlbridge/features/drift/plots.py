@@ -22,12 +22,12 @@ def equal_bins(
     """
     Shares in bins of equal width, from counts between quantiles: least and greatest end, this, the other.
 
-    Values between two edges are taken to be spread evenly. Of long tails only what is near the first and the
-    99th percentile is shown; what lies beyond counts in the outermost bins.
+    Values between two edges are taken to be spread evenly. Of long tails only what is near the second and the
+    98th percentile is shown; what lies beyond counts in the outermost bins.
     """
     near: Sequence[int] = others if others is not None and any(others) else counts
-    low, high = _at(edges, near, 0.01), _at(edges, near, 0.99)
-    margin = (high - low) / 4
+    low, high = _at(edges, near, 0.015), _at(edges, near, 0.975)
+    margin = (high - low) / 2
     low, high = max(edges[0], low - margin), min(edges[-1], high + margin)
     if not low < high:
         low, high = edges[0], edges[-1]

@@ -48,7 +48,8 @@ th,td{text-align:right;padding:.12rem 0 .12rem .5rem;border-top:1px solid var(--
 th:first-child,td:first-child{text-align:left;padding-left:0}
 thead th{font-weight:400;color:var(--soft);border:0}tbody th{font-weight:400}
 .out{color:var(--bad);font-weight:600}
-.meter{width:64px;height:8px;vertical-align:middle}
+td small{display:block;font-weight:400}td{vertical-align:top}
+.meter{width:3.5rem;height:8px;vertical-align:middle}
 .meter .track{fill:var(--track)}.meter .ok{fill:var(--ok)}.meter .bad{fill:var(--bad)}
 .meter .mark{fill:var(--ink)}
 .reason{font-size:.82rem;color:var(--unknown)}
