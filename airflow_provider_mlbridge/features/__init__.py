@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from airflow_provider_mlbridge.features.selectors import Selector
     from airflow_provider_mlbridge.features.splits import ColumnSplit, HashSplit, TimeSplit
     from airflow_provider_mlbridge.features.steps import (
+        Bins,
         Clip,
+        Cyclical,
         DateParts,
         Impute,
         Log1p,
@@ -26,12 +28,16 @@ if TYPE_CHECKING:
         Ordinal,
         Passthrough,
         QuantileBins,
+        Robust,
         Standard,
+        YeoJohnson,
     )
 
 _MODULES = {
+    "Bins": "steps",
     "Clip": "steps",
     "ColumnSplit": "splits",
+    "Cyclical": "steps",
     "DateParts": "steps",
     "FittedRecipe": "fitted",
     "HashSplit": "splits",
@@ -43,15 +49,19 @@ _MODULES = {
     "Passthrough": "steps",
     "QuantileBins": "steps",
     "Recipe": "recipe",
+    "Robust": "steps",
     "Selector": "selectors",
     "Standard": "steps",
     "TimeSplit": "splits",
+    "YeoJohnson": "steps",
     "build_feature_set": "build",
 }
 
 __all__ = [
+    "Bins",
     "Clip",
     "ColumnSplit",
+    "Cyclical",
     "DateParts",
     "FittedRecipe",
     "HashSplit",
@@ -63,9 +73,11 @@ __all__ = [
     "Passthrough",
     "QuantileBins",
     "Recipe",
+    "Robust",
     "Selector",
     "Standard",
     "TimeSplit",
+    "YeoJohnson",
     "build_feature_set",
 ]
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from airflow_provider_mlbridge.exceptions import FitError
 from airflow_provider_mlbridge.features.kinds import SCALAR, Kind
+from airflow_provider_mlbridge.features.power import fit_powers
 from airflow_provider_mlbridge.features.steps.base import Needs, Summary, as_float, literal
 from airflow_provider_mlbridge.features.sums import Scale
 
@@ -61,6 +62,11 @@ def summarise(
         query, table, {index: (requests[index], summaries[index]) for index in wanted}, lenient=lenient
     ).items():
         summaries[index] = replace(summaries[index], mean=mean, std=std)
+    powers = {
+        index: (request, summaries[index]) for index, request in enumerate(requests) if request.needs.power
+    }
+    for index, power in (fit_powers(query, table, powers) if powers else {}).items():
+        summaries[index] = replace(summaries[index], power=power)
     for index, request in enumerate(requests):
         if request.needs.mode:
             summaries[index] = replace(summaries[index], mode=_mode(query, table, request))

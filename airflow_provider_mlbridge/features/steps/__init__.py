@@ -8,11 +8,13 @@ from typing import Any
 
 from airflow_provider_mlbridge.exceptions import InvalidRecipeError
 from airflow_provider_mlbridge.features.steps.base import Check, Needs, Step, Summary
+from airflow_provider_mlbridge.features.steps.bins import Bins, QuantileBins
 from airflow_provider_mlbridge.features.steps.categories import OneHot, Ordinal
-from airflow_provider_mlbridge.features.steps.dates import DateParts
+from airflow_provider_mlbridge.features.steps.dates import Cyclical, DateParts
 from airflow_provider_mlbridge.features.steps.impute import Impute
-from airflow_provider_mlbridge.features.steps.numeric import Clip, Log1p, MinMax, QuantileBins, Standard
+from airflow_provider_mlbridge.features.steps.numeric import Clip, Log1p, MinMax, Standard
 from airflow_provider_mlbridge.features.steps.passthrough import Passthrough
+from airflow_provider_mlbridge.features.steps.scaling import Robust, YeoJohnson
 
 STEP_TYPES: dict[str, type[Step]] = {
     step.TYPE: step
@@ -22,10 +24,14 @@ STEP_TYPES: dict[str, type[Step]] = {
         Log1p,
         Standard,
         MinMax,
+        Robust,
+        YeoJohnson,
         OneHot,
         Ordinal,
         DateParts,
+        Cyclical,
         QuantileBins,
+        Bins,
         Passthrough,
     )
 }
@@ -50,8 +56,10 @@ def parse_step(document: object) -> Step:
 
 __all__ = [
     "STEP_TYPES",
+    "Bins",
     "Check",
     "Clip",
+    "Cyclical",
     "DateParts",
     "Impute",
     "Log1p",
@@ -61,8 +69,10 @@ __all__ = [
     "Ordinal",
     "Passthrough",
     "QuantileBins",
+    "Robust",
     "Standard",
     "Step",
     "Summary",
+    "YeoJohnson",
     "parse_step",
 ]

@@ -76,6 +76,7 @@ class Needs:
     :param moments: mean and standard deviation.
     :param mode: the most frequent value.
     :param categories: how often each value occurs.
+    :param power: the power that makes the values most like a normal distribution.
     """
 
     extent: bool = False
@@ -83,6 +84,7 @@ class Needs:
     moments: bool = False
     mode: bool = False
     categories: bool = False
+    power: bool = False
 
     def __bool__(self) -> bool:
         return self != Needs()
@@ -104,6 +106,7 @@ class Summary:
     :param std: standard deviation of the population (divided by n, as scikit-learn does).
     :param mode: most frequent value; the smallest of several.
     :param categories: value and count, sorted by value; None when there are more than are looked at.
+    :param power: Yeo and Johnson's lambda, then mean and standard deviation of the values so transformed.
     """
 
     where: str
@@ -117,6 +120,7 @@ class Summary:
     std: float | None = None
     mode: Any = None
     categories: tuple[tuple[Any, int], ...] | None = None
+    power: tuple[float, float, float] | None = None
 
     def require_values(self) -> None:
         """:raises FitError: when every training value is missing."""

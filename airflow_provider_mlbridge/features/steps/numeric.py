@@ -6,10 +6,8 @@
 from __future__ import annotations
 
 import math
-import operator
-from bisect import bisect_right
+import sys
 from dataclasses import dataclass
-from functools import reduce
 from typing import Any, ClassVar
 
 from airflow_provider_mlbridge.exceptions import FeatureValueError, FitError, InvalidRecipeError
@@ -24,23 +22,49 @@ from airflow_provider_mlbridge.features.steps.base import (
     Step,
     Summary,
     as_float,
-    as_int,
     literal,
 )
 
 
 @dataclass(frozen=True)
-class _NumberStep(Step):
+class NumberStep(Step):
+    """A step that makes a float of a number; others derive from it."""
+
     KINDS: ClassVar[tuple[Kind, ...]] = SCALAR
 
     def outputs(self, stem: str, kind: Kind, state: State | None) -> list[tuple[str, Kind]]:
         return [(stem, "float")]
 
 
-@dataclass(frozen=True)
-class Clip(_NumberStep):
+def finite_quantile(summary: Summary, quantile: float) -> float:
+    """A quantile of the training values. :raises FitError: when it is infinite."""
+    value = summary.quantiles[quantile]
+    if not math.isfinite(value):
+        raise FitError(
+            f"{summary.where}: the {quantile:g} quantile of the training split is infinite "
+            f"({summary.infinite} of {summary.count} values are). Bound them with a clip step "
+            f"before this one."
+        )
+    return value
+
+
+def within_rounding(low: float, high: float) -> bool:
     """
-    Bound values on one side or on both (with quantiles: winsorise).
+    Whether two values are as close as rounding may bring equal ones: 2.2e-15 of their size.
+
+    Dividing by their distance would make noise of the same size as what is measured elsewhere. scikit-learn
+    draws the line elsewhere. Its ``StandardScaler`` takes for constant what its own sums cannot tell from
+    that, which depends on the number of rows: 1e8 rows around 1e9 with a deviation of 20 are constant to it.
+    Sums here are exact enough to need no such line. Its ``MinMaxScaler`` and ``RobustScaler`` compare with
+    2.2e-15 in whatever unit, and so leave values of 1e-20 as they are.
+    """
+    return high - low <= 10 * sys.float_info.epsilon * max(abs(low), abs(high))
+
+
+@dataclass(frozen=True)
+class Clip(NumberStep):
+    """
+    Bound values on one side or on both; with quantiles of the training split, winsorise.
 
     :param lower: smallest value.
     :param upper: largest value.
@@ -84,7 +108,7 @@ class Clip(_NumberStep):
         for side, quantile in (("lower", self.lower_quantile), ("upper", self.upper_quantile)):
             if quantile is not None:
                 summary.require_values()
-                bounds[side] = _finite(summary, quantile)
+                bounds[side] = finite_quantile(summary, quantile)
         low, high = bounds["lower"], bounds["upper"]
         if low is not None and high is not None and low > high:
             raise FitError(
@@ -118,7 +142,7 @@ class Clip(_NumberStep):
 
 
 @dataclass(frozen=True)
-class Log1p(_NumberStep):
+class Log1p(NumberStep):
     """
     Natural logarithm of 1 + x, exact for small x too.
 
@@ -173,11 +197,12 @@ _LOG_ADVICE = 'The logarithm of 1 + x needs x > -1: clip before this step, or se
 
 
 @dataclass(frozen=True)
-class Standard(_NumberStep):
+class Standard(NumberStep):
     """
     Subtract the mean and divide by the standard deviation of the population, both of the training split.
 
-    A column that is constant in the training split is divided by 1.
+    A column that is constant in the training split, or would be but for rounding (its range is at most
+    2.2e-15 of its size), is divided by 1.
 
     :param with_mean: whether to subtract.
     :param with_std: whether to divide.
@@ -197,9 +222,10 @@ class Standard(_NumberStep):
 
     def fit(self, summary: Summary, kind: Kind) -> dict[str, Any]:
         summary.require_finite()
+        constant = within_rounding(float(summary.minimum), float(summary.maximum))
         return {
             "mean": summary.mean if self.with_mean else 0.0,
-            "scale": (summary.std or 1.0) if self.with_std else 1.0,
+            "scale": 1.0 if constant or not self.with_std else (summary.std or 1.0),
         }
 
     def expressions(self, x: Input, state: State) -> list[Any]:
@@ -211,12 +237,13 @@ class Standard(_NumberStep):
 
 
 @dataclass(frozen=True)
-class MinMax(_NumberStep):
+class MinMax(NumberStep):
     """
     Map the range of the training split to [``low``, ``high``].
 
     Values outside the training split's range land outside [``low``, ``high``]; clip afterwards if they must
-    not. A column that is constant in the training split is mapped to ``low``.
+    not. A column that is constant in the training split is mapped to ``low``; so is, but for rounding, one
+    whose range is at most 2.2e-15 of its size.
 
     :param low: what the smallest value becomes.
     :param high: what the largest value becomes.
@@ -238,8 +265,8 @@ class MinMax(_NumberStep):
 
     def fit(self, summary: Summary, kind: Kind) -> dict[str, Any]:
         summary.require_finite()
-        minimum = float(summary.minimum)
-        scale = (float(summary.maximum) - minimum) or 1.0
+        minimum, maximum = float(summary.minimum), float(summary.maximum)
+        scale = 1.0 if within_rounding(minimum, maximum) else maximum - minimum
         if not math.isfinite(scale):
             raise FitError(
                 f"{summary.where}: the range from {minimum} to {summary.maximum} is too large for a float"
@@ -253,68 +280,3 @@ class MinMax(_NumberStep):
     def row_function(self, where: str, kind: Kind, state: State) -> RowFunction:
         minimum, scale, factor, low = state["minimum"], state["range"], self.high - self.low, self.low
         return lambda value: (None,) if value is None else ((value - minimum) / scale * factor + low,)
-
-
-@dataclass(frozen=True)
-class QuantileBins(_NumberStep):
-    """
-    Number of the bin, from 0, of bins that hold equally many training values each.
-
-    The edges are quantiles by linear interpolation, as in scikit-learn's ``KBinsDiscretizer`` with
-    ``quantile_method="linear"`` and ``encode="ordinal"``; equal edges are merged, so there may be fewer
-    bins than asked for. Bins are closed on the left; values outside the training range are in the outer bins.
-
-    :param bins: how many, from 2 to 255.
-    """
-
-    TYPE: ClassVar[str] = "quantile_bins"
-    DISCRETE: ClassVar[bool] = True
-
-    bins: int = 5
-
-    def validate(self) -> None:
-        options.integer(self.TYPE, "bins", self.bins, low=2, high=255)
-
-    def outputs(self, stem: str, kind: Kind, state: State | None) -> list[tuple[str, Kind]]:
-        return [(stem, "int")]
-
-    @property
-    def _quantiles(self) -> tuple[float, ...]:
-        return tuple(index / self.bins for index in range(self.bins + 1))
-
-    def needs(self, kind: Kind) -> Needs:
-        return Needs(extent=True, quantiles=self._quantiles)
-
-    def fit(self, summary: Summary, kind: Kind) -> dict[str, Any]:
-        summary.require_values()
-        edges: list[float] = []
-        for quantile in self._quantiles:
-            edge = _finite(summary, quantile)
-            # Interpolation may tell equal values apart in their last bit.
-            if not edges or edge - edges[-1] > 1e-14 * max(abs(edge), abs(edges[-1])):
-                edges.append(edge)
-        return {"inner_edges": edges[1:-1]}
-
-    def expressions(self, x: Input, state: State) -> list[Any]:
-        import ibis
-
-        number = as_float(x.value, x.kind)
-        if not state["inner_edges"]:
-            return [as_int(ibis.cases((number.notnull(), literal(0))), "int32")]
-        reached = [(number >= literal(edge)).cast("int32") for edge in state["inner_edges"]]
-        return [as_int(reduce(operator.add, reached), "int32")]
-
-    def row_function(self, where: str, kind: Kind, state: State) -> RowFunction:
-        edges = list(state["inner_edges"])
-        return lambda value: (None,) if value is None else (bisect_right(edges, value),)
-
-
-def _finite(summary: Summary, quantile: float) -> float:
-    value = summary.quantiles[quantile]
-    if not math.isfinite(value):
-        raise FitError(
-            f"{summary.where}: the {quantile:g} quantile of the training split is infinite "
-            f"({summary.infinite} of {summary.count} values are). Bound them with a clip step "
-            f"before this one."
-        )
-    return value

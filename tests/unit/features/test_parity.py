@@ -20,7 +20,9 @@ from hypothesis import strategies as st
 
 from airflow_provider_mlbridge.exceptions import ColumnNotFoundError, FeatureValueError
 from airflow_provider_mlbridge.features import (
+    Bins,
     Clip,
+    Cyclical,
     DateParts,
     FittedRecipe,
     Impute,
@@ -31,7 +33,9 @@ from airflow_provider_mlbridge.features import (
     Passthrough,
     QuantileBins,
     Recipe,
+    Robust,
     Standard,
+    YeoJohnson,
 )
 from airflow_provider_mlbridge.features.steps.dates import PARTS
 
@@ -40,6 +44,13 @@ from .tables import equal, flights, read, write
 LENIENT: list[Any] = [
     Passthrough(["dep_delay", "distance", "night", "carrier", "day", "scheduled"], output="{column}_raw"),
     QuantileBins(["dep_delay", "distance"], bins=5, output="{column}_bin"),
+    Bins(["dep_delay", "seats"], edges=[-1, 0, 50, 1e9], out_of_range="null", output="{column}_place"),
+    Robust(["dep_delay", "distance", "night"], upper_quantile=0.8, output="{column}_robust"),
+    YeoJohnson(["dep_delay", "distance", "humid"], output="{column}_power"),
+    YeoJohnson("dep_delay", standardize=False, output="dep_delay_raised"),
+    Cyclical(["dep_delay", "distance", "humid"], period=360.5, invalid="null"),
+    Cyclical("scheduled", parts=["month", "week", "dayofyear", "hour", "second"]),
+    Cyclical("day", parts=["weekday", "day"]),
     Ordinal("carrier", unknown="other", missing="category", output="carrier_rank"),
     Ordinal("seats", order=[180, 150, 50], unknown="ignore", missing="ignore", output="seats_rank"),
     Ordinal("temp", order=[288, 289], unknown="other", output="temp_rank"),
