@@ -11,6 +11,7 @@ from airflow_provider_mlbridge.features.steps.base import Check, Needs, Step, Su
 from airflow_provider_mlbridge.features.steps.bins import Bins, QuantileBins
 from airflow_provider_mlbridge.features.steps.categories import OneHot, Ordinal
 from airflow_provider_mlbridge.features.steps.dates import Cyclical, DateParts
+from airflow_provider_mlbridge.features.steps.expression import Expression, Interaction
 from airflow_provider_mlbridge.features.steps.impute import Impute
 from airflow_provider_mlbridge.features.steps.numeric import Clip, Log1p, MinMax, Standard
 from airflow_provider_mlbridge.features.steps.passthrough import Passthrough
@@ -33,6 +34,8 @@ STEP_TYPES: dict[str, type[Step]] = {
         QuantileBins,
         Bins,
         Passthrough,
+        Expression,
+        Interaction,
     )
 }
 
@@ -61,7 +64,9 @@ __all__ = [
     "Clip",
     "Cyclical",
     "DateParts",
+    "Expression",
     "Impute",
+    "Interaction",
     "Log1p",
     "MinMax",
     "Needs",
