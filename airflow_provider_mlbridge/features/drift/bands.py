@@ -29,6 +29,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from statistics import NormalDist
 
 _NORMAL = NormalDist()
@@ -36,6 +37,7 @@ _STEPS = 200
 _PRECISION = 1e-13
 
 
+@lru_cache(maxsize=256)
 def chi_square_quantile(alpha: float, degrees: int) -> float:
     """
     What chi-square exceeds with probability ``alpha``.
