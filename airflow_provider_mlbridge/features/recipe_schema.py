@@ -21,7 +21,7 @@ import types
 import typing
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, Field, fields
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -49,11 +49,11 @@ _PLAIN: dict[Any, dict[str, Any]] = {
     type(None): {"type": "null"},
 }
 _PROBES: dict[str, Sequence[Any]] = {
-    "string": ("probe",),
+    "string": ("probe", "1d", "2020-01-01"),
     "boolean": (True,),
     "integer": (1, 2),
     "number": (0.5,),
-    "array": (["probe"], [1]),
+    "array": (["probe"], [1], [0.5, 1.5]),
 }
 """What options of each type are tried with."""
 
@@ -168,17 +168,21 @@ def _allow() -> dict[str, Any]:
 def _object(cls: type[Any], discriminator: str, name: str) -> dict[str, Any]:
     """A step or a split: its options, as the class says."""
     texts, hints = _descriptions(cls), typing.get_type_hints(cls)
-    rules, given = _rules(cls, hints), _given(cls, hints)
+    rules = _rules(cls, hints)
     properties: dict[str, Any] = {discriminator: {"const": name}}
     required = [discriminator]
-    for item in fields(cls):
+    schemas: dict[str, dict[str, Any]] = {}
+    for item in _options(cls):
         if item.name == "columns":
-            schema: dict[str, Any] = {"$ref": "#/$defs/columns"}
+            schemas[item.name] = {"$ref": "#/$defs/columns"}
         else:
-            schema = _option(hints[item.name], [rule for rule in rules if rule.name == item.name])
+            schemas[item.name] = _option(hints[item.name], [rule for rule in rules if rule.name == item.name])
+    needed = _needed(cls, _given(cls, hints), hints, schemas)
+    for item in _options(cls):
+        schema = schemas[item.name]
         if item.name in texts:
             schema = {"description": texts[item.name], **schema}
-        if item.default is MISSING or (item.default in ((), "") and _needed(cls, given, item.name, schema)):
+        if item.default is MISSING or item.name == needed:
             required.append(item.name)
         elif item.default is not None:
             default = item.default
@@ -197,7 +201,7 @@ def _rules(cls: type[Any], hints: Mapping[str, Any]) -> list[options.Rule]:
     """What the class checks, found by making it with one option after the other."""
     given = _given(cls, hints)
     with options.recorded() as rules:
-        for item in fields(cls):
+        for item in _options(cls):
             for probe in _probes(hints[item.name]):
                 # Most of these are no valid objects; what was checked before that was found is recorded.
                 with suppress(FeatureError, InvalidRecipeError):
@@ -209,17 +213,29 @@ def _given(cls: type[Any], hints: Mapping[str, Any]) -> dict[str, Any]:
     """Something for each option that has no default."""
     return {
         item.name: "probe" if item.name == "columns" else _probes(hints[item.name])[0]
-        for item in fields(cls)
+        for item in _options(cls)
         if item.default is MISSING
     }
 
 
-def _needed(cls: type[Any], given: Mapping[str, Any], name: str, schema: Mapping[str, Any]) -> bool:
-    """Whether an option whose default is empty must be given: nothing is valid without it."""
-    words = [word for part in schema.get("anyOf", [schema]) for word in part.get("enum", [])]
-    return not _valid(cls, given) and any(
-        _valid(cls, {**given, name: probe}) for probe in (*words[:1], "probe", ["probe"])
-    )
+def _needed(
+    cls: type[Any], given: Mapping[str, Any], hints: Mapping[str, Any], schemas: Mapping[str, dict[str, Any]]
+) -> str | None:
+    """The one option without which nothing is valid, though it has a default; None when there is none."""
+    if _valid(cls, given):
+        return None
+    found = []
+    for item in _options(cls):
+        parts = schemas[item.name].get("anyOf", [schemas[item.name]])
+        words = [word for part in parts for word in part.get("enum", [])]
+        probes = [*words[:1], *_probes(hints[item.name])]
+        if any(_valid(cls, {**given, item.name: probe}) for probe in probes):
+            found.append(item.name)
+    return found[0] if len(found) == 1 else None
+
+
+def _options(cls: type[Any]) -> list[Field[Any]]:
+    return [item for item in fields(cls) if item.init]
 
 
 def _valid(cls: type[Any], given: Mapping[str, Any]) -> bool:
