@@ -8,9 +8,12 @@ own DuckDB connection calls methods that DuckDB 2.0 no longer has).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +25,7 @@ from airflow_provider_mlbridge.exceptions import (
 )
 from airflow_provider_mlbridge.features import options
 from airflow_provider_mlbridge.features.kinds import Column, Kind, column_of
+from airflow_provider_mlbridge.features.lookups import Lookups
 from airflow_provider_mlbridge.results import Snapshot
 from airflow_provider_mlbridge.storage import (
     common_schema,
@@ -31,6 +35,7 @@ from airflow_provider_mlbridge.storage import (
     pin_snapshot,
     read_footers,
 )
+from airflow_provider_mlbridge.storage.memory import buffer_bytes
 from airflow_provider_mlbridge.storage.scratch_folders import scratch_folder
 
 if TYPE_CHECKING:
@@ -42,10 +47,31 @@ FILE_INDEX, ROW_INDEX = "__mlbridge_file", "__mlbridge_row"
 
 ROW_GROUP_ROWS = 122_880
 
+_KEPT_SIZE = 2
+"""How many times the size of a datamart its training rows may take when they are kept, loosely packed."""
+
 _ENGINE_COLUMNS = ("file_index", "file_row_number")
 """A column of these names in a file would hide the engine's, which give the place of a row."""
 
+_ROW_OPERATORS = {"FILTER", "PROJECTION", "READ_PARQUET"}
+"""Operators of the engine's plans that look at one row at a time."""
+
 _PARTITION_TYPES = {"int64": "BIGINT", "date32": "DATE", "string": "VARCHAR"}
+
+
+@dataclass(frozen=True)
+class Extent:
+    """
+    What is known of a column.
+
+    :param count: how many values it has.
+    :param minimum: the smallest, finite.
+    :param maximum: the largest, finite.
+    """
+
+    count: int
+    minimum: float | int
+    maximum: float | int
 
 
 @dataclass(frozen=True)
@@ -57,12 +83,16 @@ class Session:
     :param connection: the DuckDB connection.
     :param columns: the datamart's columns in order.
     :param table: Ibis table of them (those of a known kind), with :data:`FILE_INDEX` and :data:`ROW_INDEX`.
+    :param scratch: a folder that is deleted with the session.
+    :param scratch_limit_bytes: the most that may be put there, besides what the engine spills.
     """
 
     snapshot: Snapshot
     connection: Any
     columns: Mapping[str, Column]
     table: Any
+    scratch: Path
+    scratch_limit_bytes: int | None = None
 
     @property
     def kinds(self) -> dict[str, Kind | None]:
@@ -74,6 +104,11 @@ class Session:
         """DuckDB type by column."""
         return {name: column.engine_type for name, column in self.columns.items()}
 
+    @cached_property
+    def lookups(self) -> Lookups:
+        """Places of categories, found without a join."""
+        return Lookups(self._execute)
+
     def query(self, expression: Any) -> list[dict[str, Any]]:
         """Rows of an Ibis table expression."""
         cursor = self._execute(compile_sql(expression))
@@ -82,26 +117,96 @@ class Session:
 
     def write(self, expression: Any, path: Path) -> None:
         """
-        Write an Ibis table expression, which must be sorted, to one Parquet file.
+        Write an Ibis table expression, whose rows must come in a certain order, to one Parquet file.
 
-        The bytes depend on the rows and the engine's version only, not on threads or memory: DuckDB keeps
-        the order of rows and fills every row group to the same number of them.
+        They do when it is sorted, or when it reads :attr:`table` row by row, with neither a join nor a
+        grouping. The bytes depend on the rows and the engine's version only, not on threads or memory: DuckDB
+        keeps the order of rows and fills every row group to the same number of them (rows that are not sorted
+        keep together as the row groups of the files do, so there it is about the same number).
         """
-        target = str(path).replace("'", "''")
-        self._execute(
-            f"COPY ({compile_sql(expression)}) TO '{target}' "
-            f"(FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP_ROWS})"
-        )
+        self._copy(expression, path, f"COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP_ROWS}")
 
-    def parquet(self, path: Path, ibis_schema: Mapping[str, str]) -> Any:
-        """An Ibis table over a Parquet file that was written here."""
+    def keep(self, expression: Any, name: str) -> Any:
+        """
+        An Ibis table with the rows of another one, which are computed once and kept in scratch.
+
+        When that could take more than :attr:`scratch_limit_bytes`, the expression itself.
+
+        :param name: a name for it, different for each.
+        """
+        most = self.scratch_limit_bytes
+        if most is not None and _KEPT_SIZE * self.snapshot.total_bytes > most:
+            return expression
+        path = self.scratch / f"{name}.parquet"
+        self._copy(expression, path, "COMPRESSION snappy, PRESERVE_ORDER false")
+        schema = {column: str(kind) for column, kind in expression.schema().items()}
+        return self.parquet(path, schema, numbered=ROW_INDEX not in schema)
+
+    def in_order(self, expression: Any) -> bool:
+        """
+        Whether the rows of an Ibis table expression come in the order of their columns, in one pass.
+
+        :param expression: a selection from :attr:`table`, with neither a join nor a grouping; missing values
+            count as a lack of order, and so do floats, of which different ones may be equal (zeros).
+        """
+        names = [f"k{index}" for index in range(len(expression.columns))]
+        if any(kind.is_floating() for kind in expression.schema().values()):
+            return False
+        here, before = ", ".join(names), ", ".join(f"p{name}" for name in names)
+        # Without an order of its own, the window follows the order of the rows.
+        lagged = ", ".join(f"lag({name}) OVER () AS p{name}" for name in names)
+        known = " AND ".join(f"{name} IS NOT NULL" for name in names)
+        rows = compile_sql(expression)
+        # Of the first row the comparison is NULL.
+        sql = (
+            f"SELECT count(*) FILTER (WHERE {known} AND ({before}) <= ({here})), count(*) "  # noqa: S608
+            f"FROM (SELECT {here}, {lagged} FROM ({rows}) AS t({here}))"
+        )
+        ((ordered, total),) = self._execute(sql).fetchall()
+        return bool(ordered == max(total - 1, 0))
+
+    def _copy(self, expression: Any, path: Path, options: str) -> None:
+        target = str(path).replace("'", "''")
+        self._execute(f"COPY ({compile_sql(expression)}) TO '{target}' (FORMAT parquet, {options})")
+
+    def parquet(self, path: Path, ibis_schema: Mapping[str, str], *, numbered: bool = False) -> Any:
+        """
+        An Ibis table over a Parquet file that was written here.
+
+        :param numbered: add the number of the row in the file, as :data:`ROW_INDEX`.
+        """
         import ibis
 
         view = f"written_{path.stem}"
+        selected = f"*, file_row_number::BIGINT AS {ROW_INDEX}" if numbered else "*"
         self._execute(
-            f"CREATE OR REPLACE VIEW {view} AS SELECT * FROM read_parquet({_path(path)})"  # noqa: S608 - quoted
+            f"CREATE OR REPLACE VIEW {view} AS SELECT {selected} FROM read_parquet({_path(path)})"  # noqa: S608 - quoted
         )
-        return ibis.table(dict(ibis_schema), name=view)
+        added = {ROW_INDEX: "int64"} if numbered else {}
+        return ibis.table({**ibis_schema, **added}, name=view)
+
+    def row_by_row(self, expression: Any) -> bool:
+        """Whether the rows of an Ibis table expression come as those of the files do, each for itself."""
+        ((_, plan),) = self._execute(f"EXPLAIN (FORMAT json) {compile_sql(expression)}").fetchall()
+        return _operators(json.loads(plan)) <= _ROW_OPERATORS
+
+    def extents(self, path: Path) -> tuple[int, dict[str, Extent]]:
+        """
+        The number of rows of a Parquet file that was written here, and what its footer says of columns.
+
+        The engine states no extremes for a column with NaN; such a column is left out, as are those that
+        have no number at all, infinite ones, and everything but numbers and booleans.
+        """
+        import pyarrow.parquet as pq
+
+        metadata = pq.read_metadata(path)
+        found: dict[str, Extent] = {}
+        for index in range(metadata.num_columns):
+            chunks = [metadata.row_group(group).column(index) for group in range(metadata.num_row_groups)]
+            extent = _extent([chunk.statistics for chunk in chunks], metadata.num_rows)
+            if extent is not None:
+                found[metadata.schema.column(index).name] = extent
+        return metadata.num_rows, found
 
     def schema_of(self, path: Path) -> dict[str, str]:
         """Column names and DuckDB types of a Parquet file that was written here."""
@@ -109,11 +214,11 @@ class Session:
         rows = self._execute(sql).fetchall()
         return {str(row[0]): str(row[1]) for row in rows}
 
-    def _execute(self, sql: str) -> Any:
+    def _execute(self, sql: str, parameters: Sequence[Any] = ()) -> Any:
         import duckdb
 
         try:
-            return self.connection.execute(sql)
+            return self.connection.execute(sql, parameters)
         except duckdb.OutOfMemoryException as error:
             raise FeatureError(
                 f"{self.snapshot.uri}: the engine needs more memory than memory_limit, or more spill space "
@@ -127,6 +232,26 @@ class Session:
                 f"{self.snapshot.uri}: the engine could not compute the features ({type(error).__name__}). "
                 f"Look for values at the limits of their type, or find the step by leaving steps out."
             ) from None
+
+
+def _extent(chunks: Sequence[Any], rows: int) -> Extent | None:
+    """Count and extremes of a column, of the statistics of its row groups."""
+    if not all(chunk is not None and chunk.has_null_count for chunk in chunks):
+        return None
+    if any(chunk.logical_type.type not in ("NONE", "INT") for chunk in chunks):
+        return None
+    known = [chunk for chunk in chunks if chunk.num_values]
+    if not known or not all(chunk.has_min_max for chunk in known):
+        return None
+    low, high = min(chunk.min for chunk in known), max(chunk.max for chunk in known)
+    if not isinstance(low, int | float) or not math.isfinite(low) or not math.isfinite(high):
+        return None
+    return Extent(rows - sum(chunk.null_count for chunk in chunks), low, high)
+
+
+def _operators(plan: Sequence[Mapping[str, Any]]) -> set[str]:
+    names = {str(operator["name"]).strip() for operator in plan}
+    return names.union(*(_operators(operator.get("children", ())) for operator in plan))
 
 
 def compile_sql(expression: Any) -> str:
@@ -168,7 +293,7 @@ def open_session(
         connection = _connect(memory_limit, threads, folder, scratch_limit_bytes)
         try:
             columns = _open_files(connection, near, schema, paths)
-            yield Session(snapshot, connection, columns, _table(columns))
+            yield Session(snapshot, connection, columns, _table(columns), folder, scratch_limit_bytes)
         finally:
             connection.close()
 
@@ -179,7 +304,7 @@ def _connect(memory_limit: str, threads: int | None, folder: Path, spill_limit: 
     if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
         raise ConfigurationError(f"threads={threads!r} must be an integer from 1, or None for all cores")
     settings: dict[str, Any] = {
-        "memory_limit": memory_limit,
+        "memory_limit": f"{buffer_bytes(memory_limit)}B",
         "temp_directory": f"{folder}/spill",
         # Nothing is fetched from anywhere, and rows keep the order of the files.
         "autoinstall_known_extensions": False,
@@ -192,8 +317,7 @@ def _connect(memory_limit: str, threads: int | None, folder: Path, spill_limit: 
         connection = duckdb.connect(":memory:", config=settings)
     except (duckdb.Error, TypeError) as error:
         raise ConfigurationError(
-            f"memory_limit={memory_limit!r} or threads={threads!r} is not valid for the engine: {error}; "
-            f'write for example memory_limit="2GB"'
+            f"memory_limit={memory_limit!r} or threads={threads!r} is not valid for the engine: {error}"
         ) from error
     if spill_limit is not None:
         # Given when connecting, it would be reported but not enforced (DuckDB 2.0).
