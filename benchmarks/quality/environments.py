@@ -18,12 +18,13 @@ def python_for(requirements: str | None, data: Path) -> Path:
     """
     The interpreter of a contestant; its environment is built from PyPI when it is not there yet.
 
-    :param requirements: a file beside this one that pins its packages; None for those of this very process.
+    :param requirements: a file that pins its packages, below this one's folder unless its path is
+        absolute; None for the packages of this very process.
     :param data: the folder below which environments are kept.
     """
     if requirements is None:
         return Path(sys.executable)
-    pins = Path(__file__).with_name(requirements)
+    pins = Path(__file__).parent / requirements
     digest = hashlib.sha256(pins.read_bytes()).hexdigest()[:12]
     home = data / "environments" / f"{pins.stem.removeprefix('requirements-')}-{digest}"
     python, ready = home / "bin" / "python", home / ".ready"

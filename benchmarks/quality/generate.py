@@ -153,16 +153,16 @@ def table(start: int, count: int, total: int, *, bad: bool = False) -> pa.Table:
     natural = np.arange(start, start + count, dtype=np.int64)
     row = natural[np.argsort(_hash(natural, 1), kind="stable")]
     order = row // 10 * 4 + np.array(_LINE_ORDER)[row % 10]
-    customer = _pick(order, 2, max(total // 12, 100))
-    product = _pick(row, 3, 20_000)
+    customer = pick(order, 2, max(total // 12, 100))
+    product = pick(row, 3, 20_000)
     ordered = _FIRST_DAY * _DAY_US + (order * (_DAYS * _DAY_US / (total * 0.4 + 4))).astype(np.int64)
-    ordered += _pick(order, 4, 3_600_000_000)
-    shipped = ordered + 3_600_000_000 + _pick(row, 5, 4 * _DAY_US)
-    delivered = shipped + 12 * 3_600_000_000 + _pick(row, 6, 5 * _DAY_US)
-    progress = _pick(row, 7, 100)
-    quantity = 1 + _pick(row, 8, 8) * (_pick(row, 9, 4) == 0)
-    cents = 299 + _pick(product, 10, 49_000) + 1000 * (_pick(product, 11, 20) == 0)
-    discount = np.where(_pick(row, 12, 10) < 7, 0, 5 * (1 + _pick(row, 13, 6)))
+    ordered += pick(order, 4, 3_600_000_000)
+    shipped = ordered + 3_600_000_000 + pick(row, 5, 4 * _DAY_US)
+    delivered = shipped + 12 * 3_600_000_000 + pick(row, 6, 5 * _DAY_US)
+    progress = pick(row, 7, 100)
+    quantity = 1 + pick(row, 8, 8) * (pick(row, 9, 4) == 0)
+    cents = 299 + pick(product, 10, 49_000) + 1000 * (pick(product, 11, 20) == 0)
+    discount = np.where(pick(row, 12, 10) < 7, 0, 5 * (1 + pick(row, 13, 6)))
     net = np.round(quantity * cents * (100 - discount) / 10_000, 2)
     return pa.table(
         {
@@ -171,25 +171,25 @@ def table(start: int, count: int, total: int, *, bad: bool = False) -> pa.Table:
             "line_number": np.array(_LINE_NUMBER, dtype=np.int16)[row % 10],
             "customer_id": 500_000 + customer,
             "product_id": (1000 + product).astype(np.int32),
-            "store_id": pa.array((1 + _pick(order, 14, 240)).astype(np.int32), mask=_pick(order, 15, 10) < 7),
+            "store_id": pa.array((1 + pick(order, 14, 240)).astype(np.int32), mask=pick(order, 15, 10) < 7),
             "order_date": pa.array((ordered // _DAY_US).astype("datetime64[D]")),
             "ordered_at": pa.array(ordered.astype("datetime64[us]")),
             "shipped_at": _shipped(row, ordered, shipped, progress < 6, bad),
             "delivered_at": pa.array(delivered.astype("datetime64[us]"), mask=progress < 12),
             "status": _statuses(row, bad),
-            "channel": _words(_CHANNELS, _pick(order, 16, len(_CHANNELS))),
-            "country": _words(_COUNTRIES, _pick(customer, 17, len(_COUNTRIES))),
-            "currency": _words(CURRENCIES, _pick(customer, 18, len(CURRENCIES))),
+            "channel": words(_CHANNELS, pick(order, 16, len(_CHANNELS))),
+            "country": words(_COUNTRIES, pick(customer, 17, len(_COUNTRIES))),
+            "currency": words(CURRENCIES, pick(customer, 18, len(CURRENCIES))),
             "quantity": np.where(_is_bad(row, 19, bad), 0, quantity).astype(np.int32),
             "unit_price": cents / 100,
             "discount_pct": discount / 100,
             "net_amount": pa.array(net, mask=_is_bad(row, 20, bad)),
             "tax_amount": _decimals(np.round(net * 19).astype(np.int64), 2),
-            "unit_cost": _decimals(cents * (40 + _pick(product, 21, 30)), 4),
+            "unit_cost": _decimals(cents * (40 + pick(product, 21, 30)), 4),
             "email": _emails(customer, _is_bad(row, 22, bad)),
             "product_name": _product_names(product),
             "remark": _remarks(row),
-            "is_gift": _pick(row, 23, 20) == 0,
+            "is_gift": pick(row, 23, 20) == 0,
             "loaded_at": pa.array((ordered // _DAY_US + 1) * _DAY_US + 3 * 3_600_000_000).cast(
                 pa.timestamp("us", tz="UTC")
             ),
@@ -207,7 +207,7 @@ def _hash(values: Ints, salt: int) -> Any:
     return mixed ^ (mixed >> np.uint64(31))
 
 
-def _pick(values: Ints, salt: int, choices: int) -> Any:
+def pick(values: Ints, salt: int, choices: int) -> Any:
     """A number from 0 to below ``choices`` for each value."""
     import numpy as np
 
@@ -217,7 +217,7 @@ def _pick(values: Ints, salt: int, choices: int) -> Any:
 def _is_bad(row: Ints, salt: int, bad: bool) -> Any:
     import numpy as np
 
-    return _pick(row, 1000 + salt, BAD_SHARE) == 0 if bad else np.zeros(len(row), dtype=bool)
+    return pick(row, 1000 + salt, BAD_SHARE) == 0 if bad else np.zeros(len(row), dtype=bool)
 
 
 def _line_ids(row: Ints, natural: Ints, bad: bool) -> Any:
@@ -239,24 +239,27 @@ def _shipped(row: Ints, ordered: Ints, shipped: Ints, open_: Flags, bad: bool) -
 def _statuses(row: Ints, bad: bool) -> Any:
     import numpy as np
 
-    codes = np.where(_is_bad(row, 26, bad), len(STATUSES), _pick(row, 27, len(STATUSES)))
-    return _words((*STATUSES, "unknown"), codes)
+    codes = np.where(_is_bad(row, 26, bad), len(STATUSES), pick(row, 27, len(STATUSES)))
+    return words((*STATUSES, "unknown"), codes)
 
 
-def _words(words: Sequence[str], codes: Ints) -> Any:
+def words(choices: Sequence[str], codes: Ints) -> Any:
+    """An Arrow array of the words at these places."""
     import numpy as np
     import pyarrow as pa
 
-    return pa.array(words).take(pa.array(codes.astype(np.int32)))
+    return pa.array(choices).take(pa.array(codes.astype(np.int32)))
 
 
-def _joined(*parts: Any) -> Any:
+def joined(*parts: Any) -> Any:
+    """Texts put together, row by row."""
     import pyarrow.compute as pc
 
     return pc.binary_join_element_wise(*parts, "")
 
 
-def _numbers(values: Ints) -> Any:
+def numbers(values: Ints) -> Any:
+    """Numbers as an Arrow array of texts."""
     import pyarrow as pa
 
     return pa.array(values).cast(pa.string())
@@ -265,26 +268,24 @@ def _numbers(values: Ints) -> Any:
 def _emails(customer: Ints, bad: Flags) -> Any:
     import numpy as np
 
-    first = _words(_FIRST_NAMES, _pick(customer, 28, len(_FIRST_NAMES)))
-    last = _words(_LAST_NAMES, _pick(customer, 29, len(_LAST_NAMES)))
-    at = _words(("@", " at "), bad.astype(np.int64))
-    return _joined(
-        first, ".", last, _numbers(customer), at, _words(_DOMAINS, _pick(customer, 30, len(_DOMAINS)))
-    )
+    first = words(_FIRST_NAMES, pick(customer, 28, len(_FIRST_NAMES)))
+    last = words(_LAST_NAMES, pick(customer, 29, len(_LAST_NAMES)))
+    at = words(("@", " at "), bad.astype(np.int64))
+    return joined(first, ".", last, numbers(customer), at, words(_DOMAINS, pick(customer, 30, len(_DOMAINS))))
 
 
 def _product_names(product: Ints) -> Any:
-    adjective = _words(_ADJECTIVES, _pick(product, 31, len(_ADJECTIVES)))
-    thing = _words(_THINGS, _pick(product, 32, len(_THINGS)))
-    return _joined(adjective, " ", thing, " ", _numbers(product))
+    adjective = words(_ADJECTIVES, pick(product, 31, len(_ADJECTIVES)))
+    thing = words(_THINGS, pick(product, 32, len(_THINGS)))
+    return joined(adjective, " ", thing, " ", numbers(product))
 
 
 def _remarks(row: Ints) -> Any:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    remark = _joined(_words(_REMARKS, _pick(row, 33, len(_REMARKS))), ", ", _numbers(_pick(row, 34, 1000)))
-    return pc.if_else(pa.array(_pick(row, 35, 5) == 0), remark, None)
+    remark = joined(words(_REMARKS, pick(row, 33, len(_REMARKS))), ", ", numbers(pick(row, 34, 1000)))
+    return pc.if_else(pa.array(pick(row, 35, 5) == 0), remark, None)
 
 
 def _decimals(units: Ints, scale: int) -> Any:

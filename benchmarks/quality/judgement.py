@@ -85,28 +85,28 @@ def targets(summary: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     figures = _Figures(summary)
     small, middle, large = _MILLION, 20 * _MILLION, 100 * _MILLION
     return [
-        _target("times faster than GX on pandas, 20 M rows", figures.speedup(middle, "gx-pandas"), 8),
-        _target("times the CPU of the floor, 20 M rows", figures.over_floor(middle), 2.5, most=True),
-        _target("GB at the peak, 20 M rows, limit 2 GB", figures.peak(middle), 1.2, most=True),
-        _target(
+        target("times faster than GX on pandas, 20 M rows", figures.speedup(middle, "gx-pandas"), 8),
+        target("times the CPU of the floor, 20 M rows", figures.over_floor(middle), 2.5, most=True),
+        target("GB at the peak, 20 M rows, limit 2 GB", figures.peak(middle), 1.2, most=True),
+        target(
             "times the peak at 20 M rows, 100 M rows",
             _ratio(figures.peak(large), figures.peak(middle)),
             1.2,
             most=True,
         ),
-        _target("times faster than GX on pandas, 1 M rows", figures.speedup(small, "gx-pandas"), 8),
-        _target("times faster than GX on DuckDB, 1 M rows", figures.speedup(small, "gx-duckdb"), 8),
-        _target(
+        target("times faster than GX on pandas, 1 M rows", figures.speedup(small, "gx-pandas"), 8),
+        target("times faster than GX on DuckDB, 1 M rows", figures.speedup(small, "gx-duckdb"), 8),
+        target(
             "times faster than GX on pandas, 1 M rows, failing",
             figures.speedup(small, "gx-pandas", "failing"),
             8,
         ),
-        _target(
+        target(
             "times faster than GX on pandas, 20 M rows, failing",
             figures.speedup(middle, "gx-pandas", "failing"),
             8,
         ),
-        _target(
+        target(
             "GB at the peak, 20 M rows, limit 2 GB, failing", figures.peak(middle, "failing"), 1.2, most=True
         ),
     ]
@@ -143,6 +143,7 @@ def _ratio(upper: float | None, lower: float | None) -> float | None:
     return upper / lower if upper is not None and lower else None
 
 
-def _target(what: str, observed: float | None, bound: float, *, most: bool = False) -> dict[str, Any]:
+def target(what: str, observed: float | None, bound: float, *, most: bool = False) -> dict[str, Any]:
+    """One target, with whether it is met; ``most`` when less is better."""
     met = None if observed is None else observed <= bound if most else observed >= bound
     return {"what": what, "observed": observed, "at_most" if most else "at_least": bound, "met": met}

@@ -75,8 +75,8 @@ def page(results: Mapping[str, Any]) -> str:
     for variant, title in _VARIANTS.items():
         for rows in sorted({line["rows"] for line in summary if line["variant"] == variant}):
             lines = [line for line in summary if (line["variant"], line["rows"]) == (variant, rows)]
-            parts += [f"\n## {_rows(rows)}, {title}\n", figures_table(lines)]
-    parts += ["\n## Where it ran\n", _facts(results)]
+            parts += [f"\n## {rows_title(rows)}, {title}\n", figures_table(lines)]
+    parts += ["\n## Where it ran\n", facts(results)]
     return "\n".join(parts) + "\n"
 
 
@@ -92,7 +92,7 @@ def targets_table(targets: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def figures_table(lines: Sequence[Mapping[str, Any]]) -> str:
+def figures_table(lines: Sequence[Mapping[str, Any]], titles: Mapping[str, str] = _TITLES) -> str:
     """Medians, with least and greatest in brackets, and the ratio of each wall time to ours."""
     ours = next((line for line in lines if line["contestant"] == "mlbridge" and line["ok"]), None)
     table = [
@@ -100,7 +100,7 @@ def figures_table(lines: Sequence[Mapping[str, Any]]) -> str:
         "|---|---:|---:|---:|---:|---:|",
     ]
     for line in lines:
-        title = _TITLES[line["contestant"]]
+        title = titles[line["contestant"]]
         if not line["ok"]:
             table.append(f"| {title} | did not finish | | | | |")
             continue
@@ -123,11 +123,13 @@ def _spread(values: Mapping[str, float], digits: int, unit: float = 1) -> str:
     return f"{median} ({least} to {most})"
 
 
-def _rows(rows: int) -> str:
+def rows_title(rows: int) -> str:
+    """A number of rows as people say it."""
     return f"{rows / 1e6:g} M rows" if rows >= 100_000 else f"{rows} rows"
 
 
-def _facts(results: Mapping[str, Any]) -> str:
+def facts(results: Mapping[str, Any]) -> str:
+    """What the figures depend on."""
     environment = results["environment"]
     versions = ", ".join(f"{name} {version}" for name, version in sorted(results["versions"].items()))
     return (
