@@ -15,15 +15,17 @@ if TYPE_CHECKING:
     from airflow_provider_mlbridge.features.fitted import FittedRecipe
     from airflow_provider_mlbridge.features.recipe import Recipe
     from airflow_provider_mlbridge.features.selectors import Selector
-    from airflow_provider_mlbridge.features.splits import ColumnSplit, HashSplit, TimeSplit
+    from airflow_provider_mlbridge.features.splits import ColumnSplit, GroupSplit, HashSplit, TimeSplit
     from airflow_provider_mlbridge.features.steps import (
         Bins,
         Clip,
         Cyclical,
         DateParts,
         Expression,
+        GroupAggregate,
         Impute,
         Interaction,
+        Lag,
         Log1p,
         MinMax,
         OneHot,
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
         Passthrough,
         QuantileBins,
         Robust,
+        Rolling,
         Standard,
         YeoJohnson,
     )
@@ -43,9 +46,12 @@ _MODULES = {
     "DateParts": "steps",
     "Expression": "steps",
     "FittedRecipe": "fitted",
+    "GroupAggregate": "steps",
+    "GroupSplit": "splits",
     "HashSplit": "splits",
     "Impute": "steps",
     "Interaction": "steps",
+    "Lag": "steps",
     "Log1p": "steps",
     "MinMax": "steps",
     "OneHot": "steps",
@@ -54,6 +60,7 @@ _MODULES = {
     "QuantileBins": "steps",
     "Recipe": "recipe",
     "Robust": "steps",
+    "Rolling": "steps",
     "Selector": "selectors",
     "Standard": "steps",
     "TimeSplit": "splits",
@@ -69,9 +76,12 @@ __all__ = [
     "DateParts",
     "Expression",
     "FittedRecipe",
+    "GroupAggregate",
+    "GroupSplit",
     "HashSplit",
     "Impute",
     "Interaction",
+    "Lag",
     "Log1p",
     "MinMax",
     "OneHot",
@@ -80,6 +90,7 @@ __all__ = [
     "QuantileBins",
     "Recipe",
     "Robust",
+    "Rolling",
     "Selector",
     "Standard",
     "TimeSplit",

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_mlbridge.exceptions import ColumnNotFoundError, FitError, InvalidRecipeError
 from airflow_provider_mlbridge.features import options
+from airflow_provider_mlbridge.features.history import HistoryProgram
 from airflow_provider_mlbridge.features.kinds import KINDS, Kind, reader
 from airflow_provider_mlbridge.features.plan import Feature, Operation, features_of
 from airflow_provider_mlbridge.features.recipe import Recipe
@@ -62,16 +63,25 @@ class FittedRecipe:
         """Names of the features, in the order of the output's columns."""
         return tuple(feature.name for feature in self.features)
 
-    def transform_row(self, row: Mapping[str, Any]) -> dict[str, Any]:
+    def transform_row(
+        self, row: Mapping[str, Any], *, history: Sequence[Mapping[str, Any]] | None = None
+    ) -> dict[str, Any]:
         """
         The features of one row, in pure Python; equal to what :meth:`transform` writes for it.
 
         :param row: values by column; None and NaN are missing; other keys are ignored. Dates may be ISO 8601
-            strings.
+            strings. The label need not be there, nor what no step reads.
+        :param history: other rows, for recipes with steps that look at them (``lag``, ``rolling``,
+            ``group_aggregate``); an empty list when there are none. It may hold more than is needed: rows of
+            other groups, rows that were not known yet, the row itself. With all rows of the group, the
+            features are those of the batch.
         :return: values by feature name; None where missing.
+        :raises ConfigurationError: without ``history``, when a step needs it.
         :raises ColumnNotFoundError: when a column is not in ``row`` at all.
         :raises FeatureValueError: for a value of the wrong type, or one that a step's policy refuses.
         """
+        if self._history is not None:
+            return self._history.transform(row, history)
         values: dict[str, Any] = {}
         readers, program, names = self._program
         for column, read in readers:
@@ -87,6 +97,15 @@ class FittedRecipe:
         for columns, outputs, function in program:
             values.update(zip(outputs, function(*(values[column] for column in columns)), strict=True))
         return {name: values[name] for name in names}
+
+    @cached_property
+    def _history(self) -> HistoryProgram | None:
+        """For recipes with steps that look at other rows."""
+        if not any(operation.step.HISTORY for operation in self.operations):
+            return None
+        return HistoryProgram(
+            self.inputs, self.operations, self.states, self.feature_names, label=self.recipe.label
+        )
 
     @cached_property
     def _program(
@@ -205,7 +224,7 @@ class FittedRecipe:
             )
         try:
             fitted = cls._read(document)
-            _ = fitted._program  # noqa: SLF001 - whether the states are what the steps want
+            _ = fitted._history or fitted._program  # noqa: SLF001 - whether the states are what steps want
         except InvalidRecipeError:
             raise
         except (LookupError, TypeError, ValueError, AttributeError, FitError) as error:
@@ -237,7 +256,8 @@ class FittedRecipe:
             if not isinstance(state, dict):
                 raise TypeError(f"the state of step {position} is no mapping")
             kind = KINDS[KINDS.index(item["kind"])]
-            operations.append(Operation(position, recipe.steps[position - 1], column, kind, reads))
+            step = recipe.steps[position - 1]
+            operations.append(Operation(position, step, column, kind, reads, recipe.roles))
             states.append(state)
             made.update(name for name, _ in operations[-1].outputs(state))
         if not isinstance(document["split"], dict) or not isinstance(document["train_rows"], int):

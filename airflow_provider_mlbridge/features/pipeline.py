@@ -113,14 +113,9 @@ class Pipeline:
 
     def extend(self, operation: Operation, state: State) -> None:
         """Add the results of an operation that looks at other rows."""
-        columns = (operation.column, *operation.reads)
-        for name in columns:
-            self.column(name)
         self.flush()
         produced = [(name, self._alias()) for name, _ in operation.outputs(state)]
-        self.table = operation.step.extend(
-            self.table, {name: self.names[name] for name in columns}, [alias for _, alias in produced], state
-        )
+        self.table = operation.extend(self.table, self.names, [alias for _, alias in produced], state)
         self.names.update(produced)
 
     def flushed(self) -> Any:

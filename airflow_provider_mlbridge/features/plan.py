@@ -13,7 +13,7 @@ from airflow_provider_mlbridge.features.kinds import Kind
 from airflow_provider_mlbridge.features.recipe import SPLIT_COLUMN, Recipe
 from airflow_provider_mlbridge.features.selectors import not_found
 from airflow_provider_mlbridge.features.steps import Check, Needs, Step
-from airflow_provider_mlbridge.features.steps.base import Input, RowFunction, State
+from airflow_provider_mlbridge.features.steps.base import HistoryFunction, Input, Roles, RowFunction, State
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class Operation:
     :param column: the column it works on.
     :param kind: kind of the column at this point.
     :param reads: further columns that it reads, with their kinds.
+    :param roles: what columns mean in the recipe.
     """
 
     position: int
@@ -33,6 +34,12 @@ class Operation:
     column: str
     kind: Kind
     reads: Mapping[str, Kind] = field(default_factory=dict)
+    roles: Roles = field(default_factory=Roles)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """All columns that it reads, its own first."""
+        return (self.column, *self.reads)
 
     @property
     def where(self) -> str:
@@ -66,9 +73,19 @@ class Operation:
         """What to count in a transform."""
         return self.step.checks(x, state)
 
+    def extend(self, table: Any, names: Mapping[str, str], outputs: Sequence[str], state: State) -> Any:
+        """The table with the results; see :meth:`Step.extend`."""
+        aliases = {name: names[name] for name in self.columns}
+        return self.step.extend(table, aliases, outputs, state, self.roles)
+
     def row_function(self, state: State) -> RowFunction:
         """The results as a Python function."""
         return self.step.row_function(self.where, self.kind, state)
+
+    def history_function(self, state: State) -> HistoryFunction:
+        """The results as a Python function of this row and the others."""
+        kinds = {self.column: self.kind, **self.reads}
+        return self.step.history_function(self.columns, kinds, state, self.roles)
 
 
 @dataclass(frozen=True)
@@ -158,10 +175,12 @@ def _operation(
 ) -> Operation:
     """The step on these columns, which must be of kinds that it takes."""
     label = f"step {position} ({step.TYPE})"
+    roles = recipe.roles
     if recipe.label in columns:
-        raise InvalidRecipeError(
-            f"{label}: {recipe.label!r} is the label; a feature made from it would give the answer away"
-        )
+        try:
+            step.admit_label(roles)
+        except InvalidRecipeError as error:
+            raise InvalidRecipeError(f"{label}: {error}") from error
     kinds: dict[str, Kind] = {}
     for column in columns:
         kind = current[column]
@@ -176,7 +195,7 @@ def _operation(
             raise InvalidRecipeError(
                 f"{step.TYPE} learns from the label, but the recipe has none; give label"
             )
-        for column in step.reads(recipe.roles):
+        for column in step.reads(roles):
             if column not in current:
                 raise not_found(column, list(current))
             kind = current[column]
@@ -185,11 +204,23 @@ def _operation(
                     f"column {column!r} has type {engine_types[column]}, which has no use here"
                 )
             kinds[column] = kind
+        if step.HISTORY:
+            _check_times(roles, kinds)
         step.check_kinds(kinds)
     except (ColumnNotFoundError, InvalidRecipeError) as error:
         raise type(error)(f"{label}, column {columns[0]!r}: {error}") from error
     first = columns[0]
-    return Operation(position, step, first, kinds.pop(first), kinds)
+    return Operation(position, step, first, kinds.pop(first), kinds, roles)
+
+
+def _check_times(roles: Roles, kinds: Mapping[str, Kind]) -> None:
+    """The times that say which rows are earlier must be times."""
+    for role, name in (("event_time", roles.event_time), ("known_time", roles.known_time)):
+        if name is not None and kinds.get(name) not in ("date", "timestamp"):
+            raise InvalidRecipeError(
+                f"the recipe's {role} {name!r} is {kinds.get(name)}; a step that looks at earlier rows needs "
+                f"a date or a timestamp"
+            )
 
 
 def features_of(

@@ -4,22 +4,24 @@
 """
 Which rows a recipe learns from.
 
-Every split sorts rows into ``train``, ``validation`` and ``test``. Only ``train`` is ever looked at by
-``fit``. Without a split all rows are ``train``: then no honest test is possible with this feature set.
+Every split sorts rows into ``train``, ``validation`` and ``test``; a split by time may leave a ``gap``
+between them, whose rows belong to none. Only ``train`` is ever looked at by ``fit``. Without a split all rows
+are ``train``: then no honest test is possible with this feature set.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, ClassVar, Self
 
 from airflow_provider_mlbridge.exceptions import FitError, InvalidRecipeError
 from airflow_provider_mlbridge.features import options
+from airflow_provider_mlbridge.features.durations import duration, microseconds
 from airflow_provider_mlbridge.features.kinds import Kind
 
-TRAIN, VALIDATION, TEST = "train", "validation", "test"
+TRAIN, VALIDATION, TEST, GAP = "train", "validation", "test", "gap"
 _HASH_DIGITS = 13
 """Hexadecimal digits of the md5 that are looked at: 52 bits, which a float holds exactly."""
 
@@ -42,7 +44,7 @@ class Split:
         return {}
 
     def expression(self, table: Any, state: Mapping[str, Any]) -> Any:
-        """Ibis string: train, validation or test."""
+        """Ibis string: train, validation, test or gap."""
         raise NotImplementedError
 
     def to_dict(self) -> dict[str, Any]:
@@ -80,7 +82,7 @@ class HashSplit(Split):
 
     The bucket of a row is the first 13 hexadecimal digits of ``md5(salt + ":" + keys)``, with the keys as
     text joined by U+001F and missing ones as empty text, taken as a fraction of 16**13. Rows with equal
-    keys stay together, so name the column of a group to split by group.
+    keys stay together.
 
     :param keys: columns to hash (integers, strings, dates, booleans); the recipe's keys when empty.
     :param train: share of the training split.
@@ -96,12 +98,13 @@ class HashSplit(Split):
     salt: str = ""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "keys", options.texts("split by hash", "keys", self.keys))
-        train, validation = _shares("split by hash", self.train, self.validation)
+        what = f"split by {self.BY}"
+        object.__setattr__(self, "keys", options.texts(what, "keys", self.keys))
+        train, validation = _shares(what, self.train, self.validation)
         object.__setattr__(self, "train", train)
         object.__setattr__(self, "validation", validation)
         if not isinstance(self.salt, str):
-            raise InvalidRecipeError(f"split by hash: salt={self.salt!r} must be a string")
+            raise InvalidRecipeError(f"{what}: salt={self.salt!r} must be a string")
 
     def columns(self) -> tuple[str, ...]:
         return tuple(self.keys)
@@ -110,7 +113,7 @@ class HashSplit(Split):
         for name in self.keys:
             if kinds[name] not in ("int", "string", "date", "bool"):
                 raise InvalidRecipeError(
-                    f"split by hash: column {name!r} is {kinds[name] or 'unsupported'}; valid are int, "
+                    f"split by {self.BY}: column {name!r} is {kinds[name] or 'unsupported'}; valid are int, "
                     f"string, date and bool, which every engine writes as the same text"
                 )
 
@@ -138,6 +141,36 @@ def _threshold(share: float) -> str:
 
 
 @dataclass(frozen=True)
+class GroupSplit(HashSplit):
+    """
+    Whole groups at random, but always alike: by the md5 of what identifies the group, see :class:`HashSplit`.
+
+    The rows of a customer, a patient or a machine are alike; with some of them in training, the others are
+    no honest test. Rows whose group is missing are test: nothing shows that they belong to another one.
+
+    :param keys: the columns that identify the group; must be given.
+    :param train: share of the groups (not of the rows) in the training split.
+    :param validation: share of the validation split; the rest is test.
+    :param salt: changes which groups are where.
+    """
+
+    BY: ClassVar[str] = "group"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.keys:
+            raise InvalidRecipeError(
+                "split by group: keys is empty; name the columns that identify the group"
+            )
+
+    def expression(self, table: Any, state: Mapping[str, Any]) -> Any:
+        import ibis
+
+        missing: Any = ibis.or_(*(table[name].isnull() for name in self.keys))
+        return ibis.ifelse(missing, ibis.literal(TEST), super().expression(table, state))
+
+
+@dataclass(frozen=True)
 class TimeSplit(Split):
     """
     The past to learn from, the future to test on.
@@ -150,6 +183,9 @@ class TimeSplit(Split):
     :param validation_cutoff: rows from ``cutoff`` to before this moment are validation.
     :param train: share of the rows, the earliest; equal times at the boundary are all train.
     :param validation: share of the rows after those; the rest is test.
+    :param gap: length of time before each boundary whose rows are ``gap`` instead, for example ``"7d"``: what
+        was known of a row in training then ends so long before the first row of what follows. With cut-offs
+        it is measured back from them, with shares from the last time before the boundary.
     """
 
     BY: ClassVar[str] = "time"
@@ -159,6 +195,7 @@ class TimeSplit(Split):
     validation_cutoff: str | date | None = None
     train: float | None = None
     validation: float = 0.0
+    gap: str | timedelta | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.column, str):
@@ -180,6 +217,8 @@ class TimeSplit(Split):
             raise InvalidRecipeError(
                 f"split by time: validation_cutoff={self.validation_cutoff} is before cutoff={self.cutoff}"
             )
+        if self.gap is not None:
+            object.__setattr__(self, "gap", duration("split by time", "gap", self.gap))
 
     def columns(self) -> tuple[str, ...]:
         return (self.column,)
@@ -226,11 +265,23 @@ class TimeSplit(Split):
             (TRAIN, state.get("train_until"), self.cutoff),
             (VALIDATION, state.get("validation_until"), self.validation_cutoff),
         ):
-            if until is not None:
-                branches.append((time <= ibis.literal(datetime.fromisoformat(until)), name))
-            elif before is not None:
-                branches.append((time < ibis.literal(datetime.fromisoformat(str(before))), name))
+            boundary = until if until is not None else before
+            if boundary is None:
+                continue
+            moment = datetime.fromisoformat(str(boundary))
+            for end, where in (
+                ((self._before(moment), name), (moment, GAP)) if self.gap else ((moment, name),)
+            ):
+                literal = ibis.literal(end)
+                branches.append((time < literal if until is None else time <= literal, where))
         return ibis.cases(*branches, else_=TEST)
+
+    def _before(self, moment: datetime) -> datetime:
+        """The end of a split whose boundary is this moment."""
+        try:
+            return moment - timedelta(microseconds=microseconds(str(self.gap)))
+        except OverflowError:
+            return datetime.min  # noqa: DTZ901 - UTC by definition; no row is earlier
 
 
 def _moment(name: str, value: object) -> datetime:
@@ -296,7 +347,9 @@ class ColumnSplit(Split):
         return ibis.cases(*branches, else_=TEST)
 
 
-SPLITS: dict[str, type[Split]] = {split.BY: split for split in (HashSplit, TimeSplit, ColumnSplit)}
+SPLITS: dict[str, type[Split]] = {
+    split.BY: split for split in (HashSplit, GroupSplit, TimeSplit, ColumnSplit)
+}
 
 
 def parse_split(document: object) -> Split | None:

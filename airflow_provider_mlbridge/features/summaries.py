@@ -87,6 +87,10 @@ def _first_pass(query: Query, table: Any, requests: Sequence[Request], rows: int
             aggregates[f"min{index}"] = number.min()
             aggregates[f"max{index}"] = number.max()
             aggregates[f"inf{index}"] = ibis.ifelse(number.isinf(), 1, 0).sum()
+        if needs.magnitude:
+            number = as_float(value, request.kind)
+            finite = ibis.ifelse(number.isinf(), ibis.null("float64"), number.abs())
+            aggregates[f"magnitude{index}"] = finite.max()
         if needs.quantiles:
             aggregates[f"q{index}"] = as_float(value, request.kind).quantile(sorted(set(needs.quantiles)))
     answer = query(table.aggregate(**aggregates))[0] if aggregates else {}
@@ -102,6 +106,7 @@ def _first_pass(query: Query, table: Any, requests: Sequence[Request], rows: int
                 maximum=answer.get(f"max{index}"),
                 infinite=answer.get(f"inf{index}") or 0,
                 quantiles=dict(zip(quantiles, answer.get(f"q{index}") or (), strict=False)),
+                magnitude=answer.get(f"magnitude{index}"),
             )
         )
     return summaries

@@ -16,6 +16,7 @@ from airflow_provider_mlbridge.features.steps.impute import Impute
 from airflow_provider_mlbridge.features.steps.numeric import Clip, Log1p, MinMax, Standard
 from airflow_provider_mlbridge.features.steps.passthrough import Passthrough
 from airflow_provider_mlbridge.features.steps.scaling import Robust, YeoJohnson
+from airflow_provider_mlbridge.features.steps.windows import GroupAggregate, Lag, Rolling
 
 STEP_TYPES: dict[str, type[Step]] = {
     step.TYPE: step
@@ -36,6 +37,9 @@ STEP_TYPES: dict[str, type[Step]] = {
         Passthrough,
         Expression,
         Interaction,
+        Lag,
+        Rolling,
+        GroupAggregate,
     )
 }
 
@@ -65,8 +69,10 @@ __all__ = [
     "Cyclical",
     "DateParts",
     "Expression",
+    "GroupAggregate",
     "Impute",
     "Interaction",
+    "Lag",
     "Log1p",
     "MinMax",
     "Needs",
@@ -75,6 +81,7 @@ __all__ = [
     "Passthrough",
     "QuantileBins",
     "Robust",
+    "Rolling",
     "Standard",
     "Step",
     "Summary",

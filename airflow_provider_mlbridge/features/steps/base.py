@@ -21,9 +21,10 @@ from airflow_provider_mlbridge.features.selectors import Selector
 State = Mapping[str, Any]
 RowFunction = Callable[..., Sequence[Any]]
 """
-The results of one row: of the value of the step's column, and after it those of :meth:`Step.reads`; a step
-with :data:`Step.HISTORY` is given the same of the other rows as the keyword ``history``.
+The results of one row: of the value of the step's column, and after it those of :meth:`Step.reads`.
 """
+HistoryFunction = Callable[[Sequence[Any], Sequence[Sequence[Any]]], Sequence[Any]]
+"""The results of one row, given the same values as a row, and those of all rows there are."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,7 @@ class Needs:
     :param moments: mean and standard deviation.
     :param mode: the most frequent value.
     :param categories: how often each value occurs.
+    :param magnitude: the largest absolute value that is finite.
     :param power: the power that makes the values most like a normal distribution.
     """
 
@@ -84,6 +86,7 @@ class Needs:
     moments: bool = False
     mode: bool = False
     categories: bool = False
+    magnitude: bool = False
     power: bool = False
 
     def __bool__(self) -> bool:
@@ -106,6 +109,7 @@ class Summary:
     :param std: standard deviation of the population (divided by n, as scikit-learn does).
     :param mode: most frequent value; the smallest of several.
     :param categories: value and count, sorted by value; None when there are more than are looked at.
+    :param magnitude: the largest absolute value that is finite, or None.
     :param power: Yeo and Johnson's lambda, then mean and standard deviation of the values so transformed.
     """
 
@@ -120,6 +124,7 @@ class Summary:
     std: float | None = None
     mode: Any = None
     categories: tuple[tuple[Any, int], ...] | None = None
+    magnitude: float | None = None
     power: tuple[float, float, float] | None = None
 
     def require_values(self) -> None:
@@ -229,6 +234,12 @@ class Step:
         """
         return ()
 
+    def admit_label(self, roles: Roles) -> None:
+        """:raises InvalidRecipeError: unless the label may be one of the step's own columns."""
+        raise InvalidRecipeError(
+            f"{roles.label!r} is the label; a feature made from it would give the answer away"
+        )
+
     def check_kinds(self, kinds: Mapping[str, Kind]) -> None:
         """:raises InvalidRecipeError: when a column of :meth:`reads` is of a kind that is of no use."""
 
@@ -248,12 +259,26 @@ class Step:
         """The results as Ibis expressions, as in :meth:`outputs`."""
         raise NotImplementedError
 
-    def extend(self, table: Any, columns: Mapping[str, str], outputs: Sequence[str], state: State) -> Any:
+    def extend(
+        self, table: Any, columns: Mapping[str, str], outputs: Sequence[str], state: State, roles: Roles
+    ) -> Any:
         """
         ``table`` with the results added, for a step with :data:`HISTORY`; rows may come in another order.
 
-        :param columns: the alias in the table of the step's column and of those of :meth:`reads`, by name.
+        :param columns: the alias in the table of the step's column, which comes first, and of those of
+            :meth:`reads`, by name.
         :param outputs: the aliases of the results.
+        """
+        raise NotImplementedError
+
+    def history_function(
+        self, columns: Sequence[str], kinds: Mapping[str, Kind], state: State, roles: Roles
+    ) -> HistoryFunction:
+        """
+        The results as a function of Python values, for a step with :data:`HISTORY`.
+
+        :param columns: names of the values that it is given, in order; the step's column comes first.
+        :param kinds: their kinds.
         """
         raise NotImplementedError
 

@@ -142,7 +142,7 @@ def _recipe(**changes: Any) -> dict[str, Any]:
         (_recipe(target="y"), ["unknown target", "label"]),
         ({"name": "r"}, ["'steps' is missing"]),
         (_recipe(version=2), ["version 2", "up to 1", "Upgrade"]),
-        (_recipe(split={"by": "random"}), ["random", "hash, time, column"]),
+        (_recipe(split={"by": "random"}), ["random", "hash, group, time, column"]),
         (_recipe(split={"by": "hash"}), ["give keys"]),
         (_recipe(split={"by": "hash", "keys": "k", "train": 80}), ["train=80", "between 0 and 1"]),
         (_recipe(split={"by": "hash", "keys": "k", "validation": 0.3}), ["at most 1 together"]),
