@@ -109,6 +109,8 @@ class Snapshot(_Result):
     :param uri: the datamart as the user named it.
     :param root: the prefix or file that the files' paths are relative to; differs from ``uri`` when ``uri``
         is a published dataset, whose pointer was followed; left out of the JSON when it is the same.
+    :param version: the published version whose manifest lists the files, when those of earlier versions are
+        among them and the root is the folder of all versions; left out of the JSON when empty.
     :param fingerprint: sha256 (hex) over path, size and ETag of every file in order.
     :param file_count: number of files.
     :param total_bytes: sum of their sizes.
@@ -139,11 +141,18 @@ class Snapshot(_Result):
     partitions: Mapping[str, Sequence[str]] = field(default_factory=dict, hash=False)
     schema_evolution: str = "strict"
     iceberg: Mapping[str, str] = field(default_factory=dict, hash=False)
+    version: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types; ``files`` is left out when it would not fit into XCom."""
         document = super().to_dict()
-        defaults = {"partitions": {}, "schema_evolution": "strict", "iceberg": {}, "root": self.uri}
+        defaults = {
+            "partitions": {},
+            "schema_evolution": "strict",
+            "iceberg": {},
+            "version": "",
+            "root": self.uri,
+        }
         for name, default in defaults.items():
             if document[name] == default:
                 del document[name]
@@ -226,12 +235,15 @@ class FeatureSet(_Result):
     One published version of a feature set.
 
     :param uri: the prefix of this version; its files never change.
-    :param fingerprint: identity of the features: snapshot, recipe, engine version.
+    :param fingerprint: identity of the features: snapshot, recipe, engine version, and the state when it was
+        not learned from the snapshot alone; of a partitioned set that of all its partitions.
     :param recipe_hash: sha256 (hex) of the canonical recipe.
     :param datamart_uri: the datamart the features come from.
-    :param datamart_fingerprint: fingerprint of the snapshot they were built from.
+    :param datamart_fingerprint: fingerprint of the snapshot they were built from; of a partitioned set sha256
+        over those of all its partitions.
     :param rows: rows in all splits.
-    :param train_rows: rows of the training split, on which everything learned was fitted.
+    :param train_rows: rows of the training split; everything learned was fitted on these, unless the build
+        took over the state of an earlier one.
     :param feature_count: number of feature columns.
     :param label: name of the label column, or None.
     :param latest_uri: ``latest.parquet`` when the caller asked for it, else None.

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
@@ -16,9 +17,10 @@ from airflow_provider_mlbridge.storage.manifest import (
     VERSION_PATTERN,
     VERSIONS_FOLDER,
     Manifest,
+    PublishedFile,
     read_manifest,
 )
-from airflow_provider_mlbridge.storage.store import ObjectStore
+from airflow_provider_mlbridge.storage.store import ObjectInfo, ObjectStore
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -57,6 +59,40 @@ def published_below(root: str, manifest: Manifest, wanted: Callable[[str], bool]
     return {path: etag for path, etag in below.items() if wanted(path)}
 
 
+def files_below(root: str, manifest: Manifest, wanted: Callable[[str], bool]) -> list[PublishedFile]:
+    """
+    All published files whose names put them below ``root``, wherever they were written, sorted by URI.
+
+    :param root: the version's prefix, or one below that.
+    :param wanted: tells of a path below the root, as the store knows it, whether it counts.
+    """
+    part = _known(root, root.removeprefix(manifest.version_uri))
+    found = []
+    for file in manifest.files:
+        name = _known(root, file.name)
+        if name.startswith(part) and wanted(name.removeprefix(part)):
+            found.append(file)
+    return sorted(found, key=lambda file: file.uri)
+
+
+def heads(files: Sequence[PublishedFile], store: ObjectStore) -> list[ObjectInfo]:
+    """
+    Published files as they are in the store.
+
+    :raises InvalidManifestError: when some are gone, or one is another than was published.
+    """
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        infos = list(pool.map(lambda file: store.head(file.uri), files))
+    missing = [file.uri for file, info in zip(files, infos, strict=True) if info is None]
+    if missing:
+        raise _missing(f"{len(files)} published files", missing)
+    found = [info for info in infos if info is not None]
+    for file, info in zip(files, found, strict=True):
+        if info.etag != file.etag:
+            raise _another(file.uri, info.etag, file.etag)
+    return found
+
+
 def check_unchanged_since(root: str, published: Mapping[str, str], files: Iterable[PinnedFile]) -> None:
     """
     Compare files that are there with those that were published.
@@ -66,10 +102,7 @@ def check_unchanged_since(root: str, published: Mapping[str, str], files: Iterab
     for file in files:
         etag = published.get(_known(root, file.path))
         if etag != file.etag:
-            raise InvalidManifestError(
-                f"{root}{file.path} is not the file that was published: ETag {file.etag}, the manifest says "
-                f"{etag}. Published versions must not be changed; publish anew."
-            )
+            raise _another(root + file.path, file.etag, etag)
 
 
 def check_complete(root: str, published: Iterable[str], found: Iterable[str]) -> None:
@@ -81,11 +114,22 @@ def check_complete(root: str, published: Iterable[str], found: Iterable[str]) ->
     there = {_known(root, path) for path in found}
     missing = [path for path in published if path not in there]
     if missing:
-        more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
-        raise InvalidManifestError(
-            f"of what was published in {root}, {len(missing)} files are missing: "
-            f"{', '.join(missing[:_SHOWN])}{more}. Published versions must not be changed; publish anew."
-        )
+        raise _missing(f"what was published in {root}", missing)
+
+
+def _another(uri: str, found: str, published: str | None) -> InvalidManifestError:
+    return InvalidManifestError(
+        f"{uri} is not the file that was published: ETag {found}, the manifest says {published}. Published "
+        f"versions must not be changed; publish anew."
+    )
+
+
+def _missing(whole: str, missing: Sequence[str]) -> InvalidManifestError:
+    more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
+    return InvalidManifestError(
+        f"of {whole}, {len(missing)} files are missing: {', '.join(missing[:_SHOWN])}{more}. Published "
+        f"versions must not be changed; publish anew."
+    )
 
 
 def _known(root: str, path: str) -> str:

@@ -5,9 +5,13 @@ What a published dataset looks like, and how to read it.
 ::
 
     base/_latest.json                     pointer: {"version": "...", "fingerprint": "...", "history": [...]}
-    base/versions/<version>/...           files; never changed once the manifest is there
+    base/versions/<version>/...           files; never changed once the version is current
     base/versions/<version>/manifest.json written last: a version without it does not count
     base/latest.parquet                   a copy of one file, for readers that know only a path
+
+A file that the manifest lists is below the version's own prefix, unless its entry has a ``version``: then it
+is at ``base/versions/<that version>/<name>``, where it was written. So a version that changes one part of a
+dataset names the other parts as they are, and none of them is copied.
 """
 
 from __future__ import annotations
@@ -35,11 +39,48 @@ POINTER_NAME = "_latest.json"
 MANIFEST_NAME = "manifest.json"
 VERSIONS_FOLDER = "versions"
 MANIFEST_SCHEMA_VERSION = 1
+CARRIED_SCHEMA_VERSION = 2
+"""Version of a manifest that names files of other versions, which readers of version 1 would not find."""
 
 VERSION_PATTERN = r"\d{8}T\d{6}Z-[^/]+"
 """Names of versions; nothing else is followed, so that a pointer cannot lead out of its prefix."""
 
 _READ_ATTEMPTS = 20
+
+
+@dataclass(frozen=True)
+class PublishedFile:
+    """
+    One file of a version.
+
+    :param name: its name below the prefix of the version that wrote it.
+    :param size: bytes.
+    :param sha256: of its bytes, hex.
+    :param etag: the store's.
+    :param uri: where it is.
+    :param version: the version that wrote it; None for the one whose manifest lists it.
+    """
+
+    name: str
+    size: int
+    sha256: str
+    etag: str
+    uri: str
+    version: str | None = None
+
+    def carried(self, by: str) -> dict[str, Any]:
+        """
+        Its entry in the manifest of another version.
+
+        :param by: the version whose manifest lists it now.
+        """
+        return {
+            "name": self.name,
+            "size": self.size,
+            "sha256": self.sha256,
+            "etag": self.etag,
+            "version": self.version or by,
+        }
 
 
 @dataclass(frozen=True)
@@ -49,8 +90,8 @@ class Manifest:
 
     :param uri: where the manifest is.
     :param version_uri: prefix of the version, with a slash at its end.
-    :param document: ``schema_version``, ``created_at``, ``fingerprint``, ``files`` (name, size, sha256, etag)
-        and ``details``, which are the publisher's own.
+    :param document: ``schema_version``, ``created_at``, ``fingerprint``, ``files`` (name, size, sha256, etag,
+        and ``version`` when another version wrote it) and ``details``, which are the publisher's own.
     """
 
     uri: str
@@ -69,9 +110,37 @@ class Manifest:
         return details
 
     @property
+    def version(self) -> str:
+        """Name of the version."""
+        return self.version_uri.rstrip("/").rsplit("/", 1)[-1]
+
+    @property
+    def files(self) -> tuple[PublishedFile, ...]:
+        """All files of the version, those that earlier ones have written among them."""
+        folder = self.version_uri.rstrip("/").rsplit("/", 1)[0]
+        files = []
+        for item in self.document["files"]:
+            version = item.get("version")
+            prefix = self.version_uri if version is None else f"{folder}/{version}/"
+            values = (item["name"], item["size"], item["sha256"], item["etag"])
+            files.append(PublishedFile(*values, prefix + item["name"], version))
+        return tuple(files)
+
+    def file(self, name: str) -> PublishedFile:
+        """
+        The file of this name.
+
+        :raises InvalidManifestError: when there is none.
+        """
+        for file in self.files:
+            if file.name == name:
+                return file
+        raise InvalidManifestError(f"{self.uri} lists no {name}")
+
+    @property
     def etags(self) -> dict[str, str]:
-        """ETag by file name."""
-        return {file["name"]: file["etag"] for file in self.document["files"]}
+        """ETag by name of the files below the version's own prefix."""
+        return {file.name: file.etag for file in self.files if file.version is None}
 
 
 @dataclass(frozen=True)
@@ -147,8 +216,37 @@ def read_manifest(uri: str, *, s3_client: S3Client | None = None) -> Manifest:
     store = open_store(uri, s3_client=s3_client)
     if uri.endswith("/" + MANIFEST_NAME):
         return _read(uri, store)
-    pointer = read_pointer(uri, store)
-    version_uri = as_prefix(uri) if pointer is None else version_prefix(uri, pointer.version)
+    current = read_current(uri, store)
+    return manifest_of(as_prefix(uri), store) if current is None else current[1]
+
+
+def read_current(base_uri: str, store: ObjectStore) -> tuple[Pointer, Manifest] | None:
+    """
+    The pointer below ``base_uri`` and the manifest of the version it names; None without a pointer.
+
+    :raises InvalidManifestError: when one of them cannot be understood, or there is no such version.
+    :raises PublishConflictError: when the pointer moves on again and again in between.
+    """
+    for _ in range(_READ_ATTEMPTS):
+        pointer = read_pointer(base_uri, store)
+        if pointer is None:
+            return None
+        try:
+            return pointer, manifest_of(version_prefix(base_uri, pointer.version), store)
+        except InvalidManifestError:
+            # Others may have published so often meanwhile that this version is an old one by now.
+            again = read_pointer(base_uri, store)
+            if again is None or again.version == pointer.version:
+                raise
+    raise PublishConflictError(f"{base_uri}: other writers kept publishing while it was read")
+
+
+def manifest_of(version_uri: str, store: ObjectStore) -> Manifest:
+    """
+    The manifest of the version with this prefix.
+
+    :raises InvalidManifestError: when there is none, or it cannot be understood.
+    """
     return _read(join(version_uri, MANIFEST_NAME), store)
 
 
@@ -167,10 +265,10 @@ def _read(uri: str, store: ObjectStore) -> Manifest:
             f"it published to."
         ) from error
     version = document.get("schema_version")
-    if version != MANIFEST_SCHEMA_VERSION:
+    if version not in (MANIFEST_SCHEMA_VERSION, CARRIED_SCHEMA_VERSION):
         raise InvalidManifestError(
             f"{uri} has schema_version {version!r}, this version of the provider reads "
-            f"{MANIFEST_SCHEMA_VERSION}"
+            f"{MANIFEST_SCHEMA_VERSION} and {CARRIED_SCHEMA_VERSION}"
         )
     for name, kind in (("fingerprint", str), ("files", list), ("details", dict)):
         if not isinstance(document.get(name), kind):
@@ -178,6 +276,11 @@ def _read(uri: str, store: ObjectStore) -> Manifest:
     for file in document["files"]:
         if not isinstance(file, dict) or not {"name", "size", "sha256", "etag"} <= file.keys():
             raise InvalidManifestError(f"{uri} lists a file without name, size, sha256 or etag: {file!r}")
+        if "version" in file and not re.fullmatch(VERSION_PATTERN, str(file["version"])):
+            raise InvalidManifestError(
+                f"{uri} lists {file['name']!r} as a file of {str(file['version'])[:100]!r}, which is no "
+                f"version"
+            )
     return Manifest(uri, uri.removesuffix(MANIFEST_NAME), document)
 
 

@@ -18,7 +18,7 @@ import logging
 import random
 import secrets
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -31,18 +31,19 @@ from airflow_provider_mlbridge.exceptions import (
     PublishConflictError,
     StorageError,
 )
-from airflow_provider_mlbridge.storage.local import is_temporary
 from airflow_provider_mlbridge.storage.manifest import (
+    CARRIED_SCHEMA_VERSION,
     MANIFEST_NAME,
     MANIFEST_SCHEMA_VERSION,
     POINTER_NAME,
-    VERSIONS_FOLDER,
     Manifest,
     Pointer,
+    read_current,
     read_manifest,
     read_pointer,
     version_prefix,
 )
+from airflow_provider_mlbridge.storage.retention import remove_old_versions
 from airflow_provider_mlbridge.storage.store import ConditionalWriteUnsupportedError, ObjectStore, open_store
 from airflow_provider_mlbridge.storage.uris import as_prefix, check_uri, join
 
@@ -60,6 +61,9 @@ OnConflict = Literal["raise", "retry"]
 """What to do when another writer has published since a version was opened."""
 
 _POINTER_ATTEMPTS = 40
+_ONTO_ATTEMPTS = 120
+"""As many writers as a mapped task has may publish a part each at the same time, and all shall succeed."""
+
 _LONGEST_PAUSE_SECONDS = 1.0
 _HISTORY_LENGTH = 1000
 """The most earlier versions that a pointer lists; of older ones only their age is known."""
@@ -80,6 +84,22 @@ class Published:
     manifest_uri: str
     latest_uri: str | None
     manifest: Manifest
+
+
+@dataclass(frozen=True)
+class Content:
+    """
+    What a version is.
+
+    :param fingerprint: identity of its content.
+    :param details: what to say about it; plain JSON.
+    :param carried: manifest entries of files of earlier versions that belong to it, see
+        :meth:`~airflow_provider_mlbridge.storage.manifest.PublishedFile.carried`.
+    """
+
+    fingerprint: str
+    details: Mapping[str, Any]
+    carried: Sequence[Mapping[str, Any]] = ()
 
 
 def find_published(
@@ -105,10 +125,10 @@ def find_published(
         # Somebody deleted the version under the pointer: building it again repairs that.
         log.warning("%s points to version %s, which has no manifest", base_uri, pointer.version)
         return None
-    for name, etag in manifest.etags.items():
-        info = store.head(manifest.version_uri + name)
-        if info is None or info.etag != etag:
-            log.warning("%s%s is gone or changed; publishing anew", manifest.version_uri, name)
+    for file in manifest.files:
+        info = store.head(file.uri)
+        if info is None or info.etag != file.etag:
+            log.warning("%s is gone or changed; publishing anew", file.uri)
             return None
     latest_uri = None if latest_parquet is None else copy_latest(base_uri, latest_parquet, store)
     return Published(manifest.version_uri, manifest.uri, latest_uri, manifest)
@@ -211,6 +231,7 @@ class Version:
         self._ignores_conditions: bool | None = None
         self._created_at = now
         self._files: list[dict[str, Any]] = []
+        self._document: dict[str, Any] = {}
 
     def add(self, path: Path, name: str) -> None:
         """Upload a file as ``name`` below the version's prefix."""
@@ -234,46 +255,104 @@ class Version:
         :raises PublishConflictError: when another writer published since this version was opened, and
             ``on_conflict`` does not say to go on, or other writers kept doing so.
         """
-        document = {
-            "schema_version": MANIFEST_SCHEMA_VERSION,
-            "created_at": self._created_at.isoformat(timespec="seconds"),
-            "fingerprint": self._fingerprint,
-            "files": self._files,
-            "details": dict(details),
-        }
-        body = json.dumps(document, indent=1, sort_keys=True, allow_nan=False).encode()
-        manifest_uri = self.uri + MANIFEST_NAME
-        self._store.put(manifest_uri, body, content_type="application/json")
-        # From here on the version may be the current one, even when no answer tells so: it is not discarded
-        # unless the pointer is seen to name another.
-        self.committed = True
+        content = Content(self._fingerprint, details)
         for attempt in range(1, _POINTER_ATTEMPTS + 1):
-            try:
-                self._move_pointer(manifest_uri, body)
+            if attempt > 1:
+                self._pause(attempt)
+            conflict = self._try(content)
+            if conflict is None:
                 break
-            except StorageError as error:
-                pointer = self._pointer_after(error)
-                if pointer is not None and self._was_current(pointer):
-                    log.info(
-                        "%s has named this version: only the answer to its write was lost",
-                        self._base_uri + POINTER_NAME,
-                    )
-                    break
-                if not self._may_retry(error, pointer) or attempt == _POINTER_ATTEMPTS:
-                    self.committed = False
-                    raise
-                self._previous = pointer
-            # Of all who try at once one succeeds; the pauses differ, so that they come less and less at once.
-            time.sleep(random.uniform(0, min(_LONGEST_PAUSE_SECONDS, 0.02 * 2**attempt)))  # noqa: S311
+            pointer = self._previous
+            # Another version of the same is as good as this one: the caller is told, and may take it.
+            same = pointer is not None and pointer.fingerprint == self._fingerprint
+            if self._on_conflict != "retry" or same or attempt == _POINTER_ATTEMPTS:
+                raise conflict
         latest_uri = None
         if latest_parquet is not None:
             latest_uri = copy_latest(self._base_uri, latest_parquet, self._store)
+        return self._published(latest_uri)
+
+    def commit_onto(self, compose: Callable[[Manifest | None], Content | None]) -> Published | None:
+        """
+        Like :meth:`commit`, for a version that says something about the one before it.
+
+        :param compose: what the version is, given the manifest of the current one, or None when nothing has
+            been published; asked again whenever another writer was first. What it raises ends the
+            publication. None when there is nothing to publish any more.
+        :return: None when ``compose`` said so.
+        :raises InvalidManifestError: when the current version cannot be read.
+        :raises PublishConflictError: when other writers were first time after time.
+        """
+        for attempt in range(1, _ONTO_ATTEMPTS + 1):
+            if attempt > 1:
+                self._pause(attempt)
+            current = read_current(self._base_uri, self._store)
+            self._previous = current and current[0]
+            content = compose(current and current[1])
+            if content is None:
+                return None
+            conflict = self._try(content)
+            if conflict is None:
+                break
+            if attempt == _ONTO_ATTEMPTS:
+                raise conflict
+        return self._published(None)
+
+    @staticmethod
+    def _pause(attempt: int) -> None:
+        # Of all who try at once one succeeds; the pauses differ, so that they come less and less at once.
+        time.sleep(random.uniform(0, min(_LONGEST_PAUSE_SECONDS, 0.01 * 2**attempt)))  # noqa: S311
+
+    def _try(self, content: Content) -> PublishConflictError | None:
+        """One attempt to become the current version; the error when another writer was first."""
+        document = {
+            "schema_version": CARRIED_SCHEMA_VERSION if content.carried else MANIFEST_SCHEMA_VERSION,
+            "created_at": self._created_at.isoformat(timespec="seconds"),
+            "fingerprint": content.fingerprint,
+            "files": [*content.carried, *self._files],
+            "details": dict(content.details),
+        }
+        body = json.dumps(document, indent=1, sort_keys=True, allow_nan=False).encode()
+        manifest_uri = self.uri + MANIFEST_NAME
+        if self._document != document:
+            # No pointer has named this version yet, so that nobody has read another manifest of it.
+            self._store.put(manifest_uri, body, content_type="application/json")
+            self._document = document
+        # From here on the version may be the current one, even when no answer tells so: it is not discarded
+        # unless the pointer is seen to name another.
+        self.committed = True
         try:
-            self._remove_old_versions()
+            self._move_pointer(manifest_uri, body, content.fingerprint)
+        except StorageError as error:
+            pointer = self._pointer_after(error)
+            if pointer is not None and self._was_current(pointer):
+                log.info(
+                    "%s has named this version: only the answer to its write was lost",
+                    self._base_uri + POINTER_NAME,
+                )
+                return None
+            self.committed = False
+            if not isinstance(error, PublishConflictError):
+                raise
+            self._previous = pointer
+            return error
+        return None
+
+    def _published(self, latest_uri: str | None) -> Published:
+        before = self._was_current_before()
+        try:
+            remove_old_versions(
+                self._base_uri,
+                self._store,
+                kept={self.name, *(name for name, _ in self._kept())},
+                expired={name for name, _ in before},
+                abandoned_after=max(ABANDONED_AFTER, self._keep_at_least),
+            )
         except StorageError as error:
             # The new version is published, whatever becomes of the old ones.
             log.warning("old versions below %s were not removed: %s", self._base_uri, error)
-        return Published(self.uri, manifest_uri, latest_uri, Manifest(manifest_uri, self.uri, document))
+        manifest_uri = self.uri + MANIFEST_NAME
+        return Published(self.uri, manifest_uri, latest_uri, Manifest(manifest_uri, self.uri, self._document))
 
     def discard(self) -> None:
         """Delete what was uploaded; called when the block is left without a commit."""
@@ -292,18 +371,12 @@ class Version:
     def _was_current(self, pointer: Pointer) -> bool:
         return self.name == pointer.version or any(self.name == name for name, _ in pointer.history)
 
-    def _may_retry(self, error: StorageError, pointer: Pointer | None) -> bool:
-        if self._on_conflict != "retry" or not isinstance(error, PublishConflictError):
-            return False
-        # Another version of the same is as good as this one: the caller is told, and may take it.
-        return pointer is None or pointer.fingerprint != self._fingerprint
-
-    def _move_pointer(self, manifest_uri: str, manifest_body: bytes) -> None:
+    def _move_pointer(self, manifest_uri: str, manifest_body: bytes, fingerprint: str) -> None:
         pointer_uri = self._base_uri + POINTER_NAME
         history = [
             [name, until.isoformat(timespec="seconds")] for name, until in self._kept()[:_HISTORY_LENGTH]
         ]
-        document = {"version": self.name, "fingerprint": self._fingerprint, "history": history}
+        document = {"version": self.name, "fingerprint": fingerprint, "history": history}
         body = json.dumps(document).encode()
         previous = self._previous
         try:
@@ -360,33 +433,3 @@ class Version:
             for position, (name, until) in enumerate(self._was_current_before())
             if position < count or now - until < self._keep_at_least
         ]
-
-    def _remove_old_versions(self) -> None:
-        folder = self._base_uri + VERSIONS_FOLDER + "/"
-        newest: dict[str, datetime] = {}
-        for info in self._store.list(folder):
-            name = info.uri.removeprefix(folder).split("/", 1)[0]
-            newest[name] = max(newest.get(name, info.modified_at), info.modified_at)
-        kept = {self.name, *(name for name, _ in self._kept())}
-        pointer = read_pointer(self._base_uri, self._store)
-        if pointer is not None:
-            # Others may have published since.
-            kept |= {pointer.version, *(name for name, _ in pointer.history)}
-        expired = {name for name, _ in self._was_current_before()}
-        now = datetime.now(UTC)
-        # Others never became current, or so long ago that no pointer lists them. One that is young may be
-        # about to become it.
-        longest = max(ABANDONED_AFTER, self._keep_at_least)
-        for name, modified_at in newest.items():
-            if name not in kept and (name in expired or now - modified_at > longest):
-                # The manifest goes first, so that a reader never finds a complete-looking version with holes.
-                self._store.delete([f"{folder}{name}/{MANIFEST_NAME}"])
-                self._store.delete_below(f"{folder}{name}/")
-                log.info("removed version %s of %s", name, self._base_uri)
-        if not self._base_uri.startswith("s3://"):
-            # What a process that was killed had not put into its place.
-            self._store.delete(
-                info.uri
-                for info in self._store.level(self._base_uri)[1]
-                if is_temporary(info.uri.rsplit("/", 1)[-1]) and now - info.modified_at > ABANDONED_AFTER
-            )

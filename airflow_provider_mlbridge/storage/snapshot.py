@@ -28,6 +28,8 @@ from airflow_provider_mlbridge.results import FeatureSet, PinnedFile, QualitySum
 from airflow_provider_mlbridge.storage.integrity import (
     check_complete,
     check_unchanged_since,
+    files_below,
+    heads,
     manifest_above,
     published_below,
 )
@@ -36,6 +38,7 @@ from airflow_provider_mlbridge.storage.manifest import (
     VERSION_PATTERN,
     VERSIONS_FOLDER,
     Manifest,
+    manifest_of,
     read_manifest,
 )
 from airflow_provider_mlbridge.storage.selection import PartitionSelector, Selection, check_selector
@@ -131,8 +134,7 @@ def _checked(earlier: Snapshot, s3_client: S3Client | None) -> Snapshot:
         return load_again(earlier, s3_client=s3_client).snapshot
     if earlier.files:
         return earlier
-    store = open_store(earlier.root, s3_client=s3_client)
-    found = _pin_root(earlier.uri, earlier.root, store, check_selector(earlier.partitions))
+    found = _listed_again(earlier, check_selector(earlier.partitions), s3_client)
     if found.fingerprint != earlier.fingerprint:
         raise SnapshotChangedError(
             f"{earlier.uri} is no longer what was pinned at {earlier.pinned_at}: {earlier.file_count} files "
@@ -157,8 +159,7 @@ def _chosen(earlier: Snapshot, selection: Selection, s3_client: S3Client | None)
             f"not {selection.describe()}. Leave partitions out here, or give the URI."
         )
     # Listed anew, since only a listing tells when the newest of the selected files was written.
-    store = open_store(earlier.root, s3_client=s3_client)
-    found = _pin_root(earlier.uri, earlier.root, store, selection)
+    found = _listed_again(earlier, selection, s3_client)
     pinned = {file.path: (file.size, file.etag) for file in earlier.files}
     for file in found.files:
         if pinned.get(file.path) != (file.size, file.etag):
@@ -167,6 +168,20 @@ def _chosen(earlier: Snapshot, selection: Selection, s3_client: S3Client | None)
                 f"again from its first task."
             )
     return replace(found, schema_evolution=earlier.schema_evolution)
+
+
+def _listed_again(earlier: Snapshot, selection: Selection, s3_client: S3Client | None) -> Snapshot:
+    store = open_store(earlier.root, s3_client=s3_client)
+    if not earlier.version:
+        return _pin_root(earlier.uri, earlier.root, store, selection)
+    try:
+        manifest = manifest_of(earlier.root + earlier.version, store)
+        return _pin_listed(earlier.uri, manifest.version_uri, store, selection, manifest)
+    except InvalidManifestError as error:
+        raise SnapshotChangedError(
+            f"{earlier.uri} is no longer what was pinned at {earlier.pinned_at}: {error} Run the chain "
+            f"again from its first task."
+        ) from error
 
 
 def _no_partitions(uri: str) -> ConfigurationError:
@@ -267,6 +282,8 @@ def _pin_published(
     uri: str, root: str, store: ObjectStore, selection: Selection, manifest: Manifest
 ) -> Snapshot:
     """Pin what a manifest says is below ``root``, all of it, and unchanged."""
+    if any(file.version is not None for file in manifest.files):
+        return _pin_listed(uri, root, store, selection, manifest)
     same = Selection(selection.wanted)
     published = published_below(root, manifest, lambda path: _is_data(path) and same.holds("", path))
     try:
@@ -277,6 +294,30 @@ def _pin_published(
     check_unchanged_since(root, published, snapshot.files)
     check_complete(root, published, (file.path for file in snapshot.files))
     return snapshot
+
+
+def _pin_listed(
+    uri: str, root: str, store: ObjectStore, selection: Selection, manifest: Manifest
+) -> Snapshot:
+    """Pin what a manifest lists, when some of it lies below other versions; their folder is the root then."""
+    versions = manifest.version_uri.removesuffix(manifest.version + "/")
+    wanted = files_below(root, manifest, _is_data)
+    chosen = [
+        file
+        for file in wanted
+        if not selection.wanted or selection.holds(versions, file.uri.removeprefix(versions))
+    ]
+    if selection.wanted and not chosen and (wanted or selection.met):
+        raise selection.nothing_found(uri)
+    if not chosen:
+        raise DatasetEmptyError(f"{manifest.uri} lists no Parquet file")
+    if selection.wanted and selection.passed_over():
+        log.warning("%s has no file of partitions %s; the others are read", uri, selection.passed_over())
+    objects = heads(chosen, store)
+    files = [PinnedFile(info.uri.removeprefix(versions), info.size, info.etag) for info in objects]
+    return replace(
+        _snapshot(uri, versions, files, objects), partitions=selection.texts(), version=manifest.version
+    )
 
 
 def _pin_root(uri: str, root: str, store: ObjectStore, selection: Selection) -> Snapshot:
