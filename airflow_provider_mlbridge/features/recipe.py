@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from airflow_provider_mlbridge.exceptions import InvalidRecipeError
 from airflow_provider_mlbridge.features import options
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 RECIPE_VERSION = 1
 """Version of the recipe's own format."""
+
+Refit = Literal["always", "never"]
+"""Which builds learn from their own data."""
 
 SPLIT_COLUMN = "split"
 """Name of the output column that says train, validation or test."""
@@ -54,6 +57,8 @@ class Recipe:
     :param known_time: when the values of the row were known, for steps that look at earlier rows; the event
         time when None.
     :param allow: what the linter finds and shall pass over, see :class:`~.allow.Allow`.
+    :param refit: ``always`` when every build learns from its own data; ``never`` when the first build with
+        this recipe does, and later ones take over what it has learned.
     :raises InvalidRecipeError: naming step, option and valid choices.
     """
 
@@ -65,6 +70,7 @@ class Recipe:
     split: Split | None = None
     known_time: str | None = None
     allow: Sequence[Allow] = ()
+    refit: Refit = "always"
 
     def __post_init__(self) -> None:
         options.text("recipe", "name", self.name)
@@ -85,6 +91,7 @@ class Recipe:
         object.__setattr__(self, "steps", tuple(steps))
         object.__setattr__(self, "split", parse_split(self.split))
         object.__setattr__(self, "allow", parse_allow(self.allow))
+        options.choice("recipe", "refit", self.refit, get_args(Refit))
         self.resolved_split()
 
     def resolved_split(self) -> Split | None:
@@ -137,6 +144,8 @@ class Recipe:
         document["steps"] = [step.to_dict() for step in self.steps]
         if self.allow:
             document["allow"] = [item.to_dict() for item in self.allow]
+        if self.refit != "always":
+            document["refit"] = self.refit
         return document
 
     @classmethod

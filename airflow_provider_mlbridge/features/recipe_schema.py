@@ -29,7 +29,7 @@ from typing import Any
 from airflow_provider_mlbridge.exceptions import FeatureError, InvalidRecipeError
 from airflow_provider_mlbridge.features import options
 from airflow_provider_mlbridge.features.allow import SEVERITIES, Allow
-from airflow_provider_mlbridge.features.recipe import RECIPE_VERSION, Recipe
+from airflow_provider_mlbridge.features.recipe import RECIPE_VERSION, Recipe, Refit
 from airflow_provider_mlbridge.features.selectors import ROLES, TYPES, Selector
 from airflow_provider_mlbridge.features.splits import SPLITS
 from airflow_provider_mlbridge.features.steps import STEP_TYPES
@@ -79,6 +79,7 @@ def recipe_schema() -> dict[str, Any]:
         "split": {"anyOf": [{"$ref": "#/$defs/split"}, {"type": "null"}]},
         "steps": {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/step"}},
         "allow": {"type": "array", "items": {"$ref": "#/$defs/allow"}},
+        "refit": {"enum": list(typing.get_args(Refit))},
     }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
