@@ -3,42 +3,49 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
-import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_mlbridge.exceptions import ConfigurationError, InvalidManifestError
-from airflow_provider_mlbridge.features.batch import FEATURES_FILE, TransformResult, transform_session
-from airflow_provider_mlbridge.features.fitted import FEATURES_VERSION, FittedRecipe
+from airflow_provider_mlbridge.features.batch import FEATURES_FILE, transform_session
+from airflow_provider_mlbridge.features.fitted import FEATURES_VERSION
 from airflow_provider_mlbridge.features.fitting import fit_session
-from airflow_provider_mlbridge.features.recipe import SPLIT_COLUMN, Recipe
+from airflow_provider_mlbridge.features.incremental import build_partition
+from airflow_provider_mlbridge.features.published import (
+    PARTITION_COLUMNS,
+    STATISTICS_FILE,
+    LearnedState,
+    add_recipe,
+    check_apart,
+    details_of,
+    feature_fingerprint,
+    feature_set,
+    load_state,
+    published_state,
+    to_json,
+)
+from airflow_provider_mlbridge.features.recipe import Recipe
 from airflow_provider_mlbridge.features.session import open_session
 from airflow_provider_mlbridge.results import FeatureSet, Snapshot
 from airflow_provider_mlbridge.storage import (
+    Manifest,
     PartitionSelector,
     Published,
     find_published,
+    open_store,
     pin_snapshot,
     publish_version,
 )
+from airflow_provider_mlbridge.storage.manifest import read_current
 from airflow_provider_mlbridge.storage.scratch_folders import scratch_folder
-from airflow_provider_mlbridge.storage.uris import as_prefix, check_uri, local_path
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 log = logging.getLogger(__name__)
-
-
-def feature_fingerprint(snapshot: Snapshot, recipe: Recipe) -> str:
-    """sha256 (hex) over what determines the content: snapshot, recipe, version of the computation."""
-    identity = json.dumps([snapshot.fingerprint, recipe.hash, FEATURES_VERSION])
-    return hashlib.sha256(identity.encode()).hexdigest()
 
 
 def build_feature_set(
@@ -47,6 +54,8 @@ def build_feature_set(
     output_uri: str,
     *,
     partitions: PartitionSelector | None = None,
+    partitioned: bool = False,
+    state_uri: str | None = None,
     schema_evolution: str | None = None,
     s3_client: S3Client | None = None,
     latest_parquet: bool = False,
@@ -63,62 +72,65 @@ def build_feature_set(
     ``statistics.json``. When the current version was made from the same data by the same recipe, it is
     returned as it is. On any error nothing is published, and the previous version stays current.
 
+    With ``partitioned`` the datamart's one partition becomes one partition of the features: the new version
+    has ``day=2026-01-31/features.parquet`` and ``day=2026-01-31/statistics.json``, and names the files of the
+    other partitions where earlier builds have put them. Builds of different partitions may run at the same
+    time. All partitions have one state, see :class:`Recipe` about ``refit``.
+
     :param datamart: URI of the data, a snapshot, or the output of a quality check, whose snapshot is read.
     :param recipe: a recipe, its mapping, or the path or URI of its YAML file.
     :param output_uri: prefix that all versions share; neither the datamart's, nor below or above it.
     :param partitions: hive partition to value, or list of values: only these are read.
+    :param partitioned: publish the one partition that was selected together with those built before; versions
+        then stay for at least a day, whatever ``keep_versions`` says.
+    :param state_uri: take over what this version has learned (its URI, the prefix of its versions, or a
+        ``state.json``), instead of fitting; it must have been learned by the same recipe.
     :param schema_evolution: ``strict`` or ``union``, see
         :func:`~airflow_provider_mlbridge.storage.pin_snapshot`; that of an earlier result when None.
     :param s3_client: boto3 S3 client for ``s3://`` URIs.
-    :param latest_parquet: also copy the features to ``latest.parquet`` below ``output_uri``.
+    :param latest_parquet: also copy the features to ``latest.parquet`` below ``output_uri``; not with
+        ``partitioned``.
     :param keep_versions: how many versions to keep.
     :param memory_limit: see :meth:`Recipe.fit`, as for the parameters after it.
-    :raises ConfigurationError: when ``output_uri`` is none, or overlaps the datamart.
+    :raises ConfigurationError: when ``output_uri`` is none, or overlaps the datamart; when a partitioned
+        feature set would be mixed of recipes or states, or there is not exactly one partition.
     :raises InvalidRecipeError: when the recipe is not well formed or does not fit the data.
     :raises FeatureError: when it cannot be fitted, or values break a policy.
     :raises StorageError: when data cannot be read, has changed since it was pinned, or another writer won.
     """
     started = time.monotonic()
+    if partitioned and latest_parquet:
+        raise ConfigurationError(
+            "latest_parquet goes with one file, but a partitioned feature set has one for each partition. "
+            "Leave latest_parquet out, and let its readers follow the manifest."
+        )
     loaded = Recipe.load(recipe, s3_client=s3_client)
     source = str(datamart.absolute()) if isinstance(datamart, Path) else datamart
     snapshot = pin_snapshot(
         source, partitions=partitions, schema_evolution=schema_evolution, s3_client=s3_client
     )
-    _check_apart(snapshot, output_uri)
-    fingerprint = feature_fingerprint(snapshot, loaded)
-    latest = FEATURES_FILE if latest_parquet else None
-    published = find_published(
-        output_uri, fingerprint=fingerprint, s3_client=s3_client, latest_parquet=latest
+    check_apart(snapshot, output_uri)
+    engine = {
+        "memory_limit": memory_limit,
+        "threads": threads,
+        "scratch_dir": scratch_dir,
+        "scratch_limit_bytes": scratch_limit_bytes,
+    }
+    build = build_partition if partitioned else _build_whole
+    options: dict[str, Any] = {} if partitioned else {"latest_parquet": latest_parquet}
+    published = build(
+        snapshot,
+        loaded,
+        output_uri,
+        state_uri=state_uri,
+        keep_versions=keep_versions,
+        s3_client=s3_client,
+        engine=engine,
+        **options,
     )
-    if published is not None:
-        log.info("%s already has these features as %s", output_uri, published.version_uri)
-        return _feature_set(published, started)
-
-    with scratch_folder(scratch_dir, "features") as folder:
-        with open_session(
-            snapshot,
-            s3_client=s3_client,
-            memory_limit=memory_limit,
-            threads=threads,
-            scratch_dir=scratch_dir,
-            scratch_limit_bytes=scratch_limit_bytes,
-        ) as session:
-            fitted = fit_session(session, loaded)
-            written = transform_session(session, fitted, folder / FEATURES_FILE, fitted_on=True)
-        # The session's end has shown that the data did not change while it was read.
-        with publish_version(
-            output_uri, fingerprint=fingerprint, s3_client=s3_client, keep_versions=keep_versions
-        ) as version:
-            version.add(folder / FEATURES_FILE, FEATURES_FILE)
-            version.add_bytes("recipe.json", _json(loaded.to_dict()))
-            version.add_bytes("recipe.yaml", loaded.to_yaml().encode(), content_type="application/yaml")
-            version.add_bytes("state.json", fitted.to_json().encode())
-            version.add_bytes("statistics.json", _json(written.statistics))
-            details = _details(snapshot, fitted, written)
-            published = version.commit(details, latest_parquet=latest)
-    result = _feature_set(published, started)
+    result = feature_set(published, started)
     log.info(
-        "%s: %d rows, %d features, fitted on %d rows, in %.1f s",
+        "%s: %d rows, %d features, %d rows to train on, in %.1f s",
         result.uri,
         result.rows,
         result.feature_count,
@@ -128,66 +140,71 @@ def build_feature_set(
     return result
 
 
-def _check_apart(snapshot: Snapshot, output_uri: str) -> None:
-    # A pointer, a version or latest.parquet among the files of the datamart would become the datamart.
-    output = _canonical(check_uri(output_uri, argument="output_uri"))
-    for place in (snapshot.root,) if snapshot.iceberg else (snapshot.uri, snapshot.root):
-        read = _canonical(place)
-        if output.startswith(read) or read.startswith(output):
-            raise ConfigurationError(
-                f"output_uri={output_uri!r} overlaps the datamart {place!r}: features published there would "
-                f"be taken for the datamart, or replace it. Give a prefix that is neither the datamart's, "
-                f"nor below or above it."
-            )
-
-
-def _canonical(uri: str) -> str:
-    """One notation for one place; a link is where it leads."""
-    return as_prefix(uri if uri.startswith("s3://") else os.path.realpath(local_path(uri)))
-
-
-def _details(snapshot: Snapshot, fitted: FittedRecipe, written: TransformResult) -> dict[str, Any]:
-    recipe = fitted.recipe
-    return {
-        "kind": "mlbridge.features",
-        "features_version": FEATURES_VERSION,
-        "recipe_name": recipe.name,
-        "recipe_hash": recipe.hash,
-        "datamart_uri": snapshot.uri,
-        "datamart_fingerprint": snapshot.fingerprint,
-        "rows": written.rows,
-        "train_rows": fitted.train_rows,
-        "split_rows": dict(written.split_rows),
-        "split_column": SPLIT_COLUMN,
-        "keys": list(recipe.keys),
-        "label": recipe.label,
-        "event_time": recipe.event_time,
-        "features": list(written.feature_names),
-        "schema": [[name, kind] for name, kind in written.schema.items()],
-    }
-
-
-def _json(document: Mapping[str, Any]) -> bytes:
-    return json.dumps(document, indent=1, allow_nan=False, ensure_ascii=False).encode() + b"\n"
-
-
-def _feature_set(published: Published, started: float) -> FeatureSet:
-    details = published.manifest.details
-    try:
-        return FeatureSet(
-            uri=published.version_uri,
-            fingerprint=published.manifest.fingerprint,
-            recipe_hash=details["recipe_hash"],
-            datamart_uri=details["datamart_uri"],
-            datamart_fingerprint=details["datamart_fingerprint"],
-            rows=details["rows"],
-            train_rows=details["train_rows"],
-            feature_count=len(details["features"]),
-            label=details["label"],
-            latest_uri=published.latest_uri,
-            duration_seconds=round(time.monotonic() - started, 3),
+def _build_whole(
+    snapshot: Snapshot,
+    recipe: Recipe,
+    output_uri: str,
+    *,
+    state_uri: str | None,
+    keep_versions: int,
+    s3_client: S3Client | None,
+    engine: Mapping[str, Any],
+    latest_parquet: bool,
+) -> Published:
+    state = _known_state(recipe, output_uri, state_uri, s3_client)
+    latest = FEATURES_FILE if latest_parquet else None
+    if state is not None or recipe.refit == "always":
+        published = find_published(
+            output_uri,
+            fingerprint=feature_fingerprint(snapshot, recipe, state),
+            s3_client=s3_client,
+            latest_parquet=latest,
         )
-    except KeyError as error:
-        raise InvalidManifestError(
-            f"{published.manifest_uri} has no {error} in its details: it was not written by a feature build"
-        ) from error
+        if published is not None:
+            log.info("%s already has these features as %s", output_uri, published.version_uri)
+            return published
+    with scratch_folder(engine["scratch_dir"], "features") as folder:
+        with open_session(snapshot, s3_client=s3_client, **engine) as session:
+            known = state
+            state = state or LearnedState.learned(fit_session(session, recipe))
+            # With a state of earlier data, some of these rows may be among those that were learned from.
+            written = transform_session(session, state.fitted, folder / FEATURES_FILE, fitted_on=True)
+        # The session's end has shown that the data did not change while it was read.
+        learned_here = known is None and recipe.refit == "always"
+        fingerprint = feature_fingerprint(snapshot, recipe, None if learned_here else state)
+        with publish_version(
+            output_uri, fingerprint=fingerprint, s3_client=s3_client, keep_versions=keep_versions
+        ) as version:
+            version.add(folder / FEATURES_FILE, FEATURES_FILE)
+            add_recipe(version, recipe, state)
+            version.add_bytes(STATISTICS_FILE, to_json(written.statistics))
+            return version.commit(details_of(snapshot, state, written), latest_parquet=latest)
+
+
+def _known_state(
+    recipe: Recipe, output_uri: str, state_uri: str | None, s3_client: S3Client | None
+) -> LearnedState | None:
+    """What is not to be learned again: what the caller names, or what the current version has learned."""
+    store = open_store(output_uri, s3_client=s3_client)
+    manifest: Manifest | None = None
+    try:
+        current = read_current(output_uri, store)
+        manifest = current and current[1]
+    except InvalidManifestError:
+        if recipe.refit == "never" and state_uri is None:
+            raise
+        # Building it again repairs a version that was damaged.
+        log.warning("the current version of %s cannot be read", output_uri)
+    details = {} if manifest is None else manifest.details
+    if PARTITION_COLUMNS in details:
+        raise ConfigurationError(
+            f"output_uri={output_uri!r} holds {len(details['partitions'])} partitions by "
+            f"{', '.join(details[PARTITION_COLUMNS])}, which a build of one file would replace. Set "
+            f"partitioned, or give another prefix."
+        )
+    if state_uri is not None:
+        return load_state(state_uri, recipe, s3_client=s3_client)
+    same = (details.get("recipe_hash"), details.get("features_version")) == (recipe.hash, FEATURES_VERSION)
+    if manifest is None or recipe.refit == "always" or not same:
+        return None
+    return published_state(manifest, store)
