@@ -14,12 +14,13 @@ from typing import Any
 
 from airflow_provider_mlbridge.exceptions import FitError
 from airflow_provider_mlbridge.features.fitted import FittedRecipe
-from airflow_provider_mlbridge.features.pipeline import Pipeline, clean, start
+from airflow_provider_mlbridge.features.pipeline import FOLD_ALIAS, Pipeline, clean, start
 from airflow_provider_mlbridge.features.plan import Operation, bind, features_of
 from airflow_provider_mlbridge.features.recipe import Recipe
 from airflow_provider_mlbridge.features.session import Session
 from airflow_provider_mlbridge.features.steps import Summary
 from airflow_provider_mlbridge.features.summaries import Request, summarise
+from airflow_provider_mlbridge.features.target_statistics import LabelColumn
 
 
 def fit_session(session: Session, recipe: Recipe) -> FittedRecipe:
@@ -47,7 +48,9 @@ def fit_session(session: Session, recipe: Recipe) -> FittedRecipe:
         )
     states: list[dict[str, Any] | None] = [None] * len(plan.operations)
     while any(state is None for state in states):
-        _round(session, begin(), plan.operations, states, rows)
+        pipeline = begin()
+        label = _label(session, recipe, pipeline) if supervised else None
+        _round(session, pipeline, plan.operations, states, rows, label)
     fitted = [state for state in states if state is not None]
     features = features_of(recipe, plan.inputs, plan.operations, fitted, list(session.columns))
     return FittedRecipe(
@@ -69,12 +72,20 @@ def _fit_split(session: Session, recipe: Recipe) -> dict[str, Any]:
     return split.fit(session.table.select(**columns), session.query)
 
 
+def _label(session: Session, recipe: Recipe, pipeline: Pipeline) -> LabelColumn | None:
+    kind = session.kinds[recipe.label] if recipe.label is not None else None
+    if recipe.label is None or kind is None:
+        return None
+    return LabelColumn(recipe.label, pipeline.names[recipe.label], kind, FOLD_ALIAS)
+
+
 def _round(
     session: Session,
     pipeline: Pipeline,
     operations: Sequence[Operation],
     states: list[dict[str, Any] | None],
     rows: int,
+    label: LabelColumn | None,
 ) -> None:
     waiting: set[str] = set()
     requests: list[tuple[int, Request]] = []
@@ -89,7 +100,8 @@ def _round(
         if state is None:
             pipeline.column(operation.column)
             alias = pipeline.names[operation.column]
-            requests.append((index, Request(operation.where, alias, operation.kind, operation.needs)))
+            request = Request(operation.where, alias, operation.kind, operation.needs, label)
+            requests.append((index, request))
             waiting |= names
         elif any(not names.isdisjoint((later.column, *later.reads)) for later in operations[index + 1 :]):
             pipeline.apply(operation, state)

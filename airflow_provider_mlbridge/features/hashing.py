@@ -37,8 +37,10 @@ def md5_number(text: Any) -> Any:
 
 def md5_number_of(text: str) -> int:
     """The number of a Python string."""
-    # md5 shares values out evenly here; nothing is kept safe by it.
-    return int(hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()[:_DIGITS], 16)
+    # md5 shares values out evenly here; nothing is kept safe by it. No table holds a lone half of a surrogate
+    # pair, but JSON may, and such a text has to be somewhere, too.
+    content = text.encode(errors="surrogatepass")
+    return int(hashlib.md5(content, usedforsecurity=False).hexdigest()[:_DIGITS], 16)
 
 
 def fold_columns(recipe: Recipe) -> tuple[str, ...]:

@@ -74,21 +74,25 @@ class Pipeline:
         for name in (operation.column, *operation.reads):
             self.column(name)
         categories = operation.step.categories(state)
-        code = None
+        code, found = None, []
         if categories is not None:
             source = self.names[operation.column]
             self.flush()
-            alias = self._alias()
-            if len(categories) > INLINE_CATEGORIES:
-                self.table = with_places(self.table, source, alias, categories, operation.kind)
+            lookups = operation.step.lookups(state, folds=FOLD_ALIAS in self.table.columns)
+            alias, *others = [self._alias() for _ in (None, *lookups)]
+            if categories and (lookups or len(categories) > INLINE_CATEGORIES):
+                numbers = dict(zip(others, lookups, strict=True))
+                self.table = with_places(self.table, source, alias, categories, operation.kind, numbers)
             else:
                 column = self.table[source]
                 branches = [
                     (column == literal(item), literal(place)) for place, item in enumerate(categories)
                 ]
                 place = ibis.cases(*branches) if branches else ibis.null("int64")
-                self.table = self.table.mutate(**{alias: place})
-            code = self.table[alias]
+                self.table = self.table.mutate(
+                    **{alias: place}, **{other: ibis.null("float64") for other in others}
+                )
+            code, found = self.table[alias], [self.table[other] for other in others]
         return Input(
             self.table[self.names[operation.column]],
             operation.kind,
@@ -96,6 +100,7 @@ class Pipeline:
             operation.reads,
             code,
             self.table[FOLD_ALIAS] if FOLD_ALIAS in self.table.columns else None,
+            found,
         )
 
     def apply(self, operation: Operation, state: State) -> None:
@@ -149,7 +154,8 @@ def start(
     """
     import ibis
 
-    wanted = dict.fromkeys([*inputs, *recipe.keys, *([recipe.label] if recipe.label else [])])
+    together = fold_columns(recipe) if folds else ()
+    wanted = dict.fromkeys([*inputs, *recipe.keys, *([recipe.label] if recipe.label else []), *together])
     names: dict[str, str] = {}
     selected: dict[str, Any] = {}
     for name in wanted:
@@ -170,8 +176,7 @@ def start(
     else:
         started = table.select(**selected, **place)
     if folds:
-        together = [names[name] for name in fold_columns(recipe) if name in names]
-        number = fold_number([started[name] for name in together or (FILE_INDEX, ROW_INDEX)])
+        number = fold_number([started[names[name]] for name in together])
         train = started[SPLIT_ALIAS] == TRAIN
         started = started.mutate(**{FOLD_ALIAS: ibis.ifelse(train, number, ibis.null("int64"))})
     return Pipeline(started, names)
@@ -217,28 +222,44 @@ def collect_checks(
     return found
 
 
-def with_places(table: Any, source: str, alias: str, categories: Sequence[Any], kind: Kind) -> Any:
+def with_places(
+    table: Any,
+    source: str,
+    alias: str,
+    categories: Sequence[Any],
+    kind: Kind,
+    numbers: Mapping[str, Sequence[float | int]],
+) -> Any:
     """
     ``table`` with the place of each value of ``source`` among the categories, by a join.
 
     A join changes the order of rows, which is why everything that is written is sorted. (So does
     ``x IN (...)`` in DuckDB, which makes a join of five values or more, against its own setting.)
+
+    :param numbers: what stands beside each category, by the alias that it gets.
     """
     import ibis
 
     # The categories travel as one text, for each literal of its own costs a millisecond of compilation.
     texts = [repr(item) if kind == "float" else str(item) for item in categories]
-    separator = next(
-        sign for sign in map(chr, range(0xE000, 0xF8FF)) if not any(sign in text for text in texts)
-    )
-    joined = separator.join(f"{place:08d}{text}" for place, text in enumerate(texts))
-    items = ibis.literal(joined).split(separator).unnest().name("item").as_table()
-    value = items["item"].substr(8)
-    places = items.select(
+    everything = "".join(texts)
+    free = (sign for sign in map(chr, range(0xE000, 0xF8FF)) if sign not in everything)
+    row_end, cell_end = next(free), next(free)
+    columns = [map(str, range(len(texts))), *(map(repr, column) for column in numbers.values()), texts]
+    joined = row_end.join(map(cell_end.join, zip(*columns, strict=True)))
+    cells = ibis.literal(joined).split(row_end).unnest().split(cell_end).name("cells").as_table()["cells"]
+    value = cells[1 + len(numbers)]
+    places = cells.as_table().select(
         category=value
         if kind == "string"
         else value.cast("float64" if kind == "float" else table[source].type()),
-        place=items["item"].substr(0, 8).cast("int64"),
+        **{alias: cells[0].cast("int64")},
+        **{
+            name: cells[index].cast("int64" if isinstance(column[0], int) else "float64")
+            for index, (name, column) in enumerate(numbers.items(), start=1)
+        },
     )
     joined_table = table.left_join(places, table[source] == places["category"])
-    return joined_table.select(*(table[name] for name in table.columns), **{alias: places["place"]})
+    return joined_table.select(
+        *(table[name] for name in table.columns), *(places[name] for name in (alias, *numbers))
+    )

@@ -9,6 +9,7 @@ from typing import Any
 
 from airflow_provider_mlbridge.exceptions import ColumnNotFoundError, FitError, InvalidRecipeError
 from airflow_provider_mlbridge.features import options
+from airflow_provider_mlbridge.features.hashing import fold_columns
 from airflow_provider_mlbridge.features.kinds import Kind
 from airflow_provider_mlbridge.features.recipe import SPLIT_COLUMN, Recipe
 from airflow_provider_mlbridge.features.selectors import not_found
@@ -191,10 +192,8 @@ def _operation(
             )
         kinds[column] = kind
     try:
-        if step.SUPERVISED and recipe.label is None:
-            raise InvalidRecipeError(
-                f"{step.TYPE} learns from the label, but the recipe has none; give label"
-            )
+        if step.SUPERVISED:
+            _check_target(step, current, recipe)
         for column in step.reads(roles):
             if column not in current:
                 raise not_found(column, list(current))
@@ -221,6 +220,19 @@ def _check_times(roles: Roles, kinds: Mapping[str, Kind]) -> None:
                 f"the recipe's {role} {name!r} is {kinds.get(name)}; a step that looks at earlier rows needs "
                 f"a date or a timestamp"
             )
+
+
+def _check_target(step: Step, kinds: Mapping[str, Kind | None], recipe: Recipe) -> None:
+    """What a step needs that learns from the label: a label that it can use, and rows that have a name."""
+    kind = None if recipe.label is None else kinds[recipe.label]
+    if recipe.label is None or kind is None:
+        raise InvalidRecipeError(f"{step.TYPE} learns from the label, but the recipe has none; give label")
+    step.check_target(recipe.label, kind)
+    if not fold_columns(recipe):
+        raise InvalidRecipeError(
+            f"{step.TYPE} learns each row's value from rows in other folds, and rows are shared out to folds "
+            f"by their keys, but the recipe has none; give keys"
+        )
 
 
 def features_of(

@@ -20,6 +20,7 @@ from airflow_provider_mlbridge.features.kinds import SCALAR, Kind
 from airflow_provider_mlbridge.features.power import fit_powers
 from airflow_provider_mlbridge.features.steps.base import Needs, Summary, as_float, literal
 from airflow_provider_mlbridge.features.sums import Scale
+from airflow_provider_mlbridge.features.target_statistics import LabelColumn, target_statistics
 
 Query = Callable[[Any], list[dict[str, Any]]]
 
@@ -36,12 +37,14 @@ class Request:
     :param alias: its name in the table.
     :param kind: its kind.
     :param needs: what is wanted.
+    :param label: the label, for needs that concern it.
     """
 
     where: str
     alias: str
     kind: Kind
     needs: Needs
+    label: LabelColumn | None = None
 
 
 def summarise(
@@ -72,6 +75,17 @@ def summarise(
             summaries[index] = replace(summaries[index], mode=_mode(query, table, request))
         if request.needs.categories:
             summaries[index] = replace(summaries[index], categories=_categories(query, table, request))
+        if request.needs.target_folds and request.label is not None:
+            target = target_statistics(
+                query,
+                table,
+                request.label,
+                _value(table, request),
+                where=request.where,
+                needs=request.needs,
+                limit=_limit(request),
+            )
+            summaries[index] = replace(summaries[index], target=target)
     return summaries
 
 
@@ -160,15 +174,23 @@ def _mode(query: Query, table: Any, request: Request) -> Any:
 
 
 def _categories(query: Query, table: Any, request: Request) -> tuple[tuple[Any, int], ...] | None:
-    rows = query(_counted(table, request).limit(CATEGORY_LIMIT + 1))
-    if len(rows) > CATEGORY_LIMIT:
+    limit = _limit(request)
+    rows = query(_counted(table, request).limit(limit + 1))
+    if len(rows) > limit:
         return None
     return tuple(sorted((row["value"], int(row["n"])) for row in rows))
 
 
-def _counted(table: Any, request: Request) -> Any:
+def _limit(request: Request) -> int:
+    return request.needs.category_limit or CATEGORY_LIMIT
+
+
+def _value(table: Any, request: Request) -> Any:
     value = table[request.alias]
-    if request.kind == "float":
-        value = value + literal(0.0)  # -0.0 and 0.0 are one category
-    known = table.select(value=value).filter(lambda t: t.value.notnull())
+    # -0.0 and 0.0 are one category.
+    return value + literal(0.0) if request.kind == "float" else value
+
+
+def _counted(table: Any, request: Request) -> Any:
+    known = table.select(value=_value(table, request)).filter(lambda t: t.value.notnull())
     return known.group_by("value").aggregate(n=lambda t: t.count())

@@ -11,11 +11,13 @@ from airflow_provider_mlbridge.features.steps.base import Check, Needs, Step, Su
 from airflow_provider_mlbridge.features.steps.bins import Bins, QuantileBins
 from airflow_provider_mlbridge.features.steps.categories import OneHot, Ordinal
 from airflow_provider_mlbridge.features.steps.dates import Cyclical, DateParts
+from airflow_provider_mlbridge.features.steps.encoding import Frequency, Hashing
 from airflow_provider_mlbridge.features.steps.expression import Expression, Interaction
 from airflow_provider_mlbridge.features.steps.impute import Impute
 from airflow_provider_mlbridge.features.steps.numeric import Clip, Log1p, MinMax, Standard
 from airflow_provider_mlbridge.features.steps.passthrough import Passthrough
 from airflow_provider_mlbridge.features.steps.scaling import Robust, YeoJohnson
+from airflow_provider_mlbridge.features.steps.target import Target
 from airflow_provider_mlbridge.features.steps.windows import GroupAggregate, Lag, Rolling
 
 STEP_TYPES: dict[str, type[Step]] = {
@@ -30,6 +32,9 @@ STEP_TYPES: dict[str, type[Step]] = {
         YeoJohnson,
         OneHot,
         Ordinal,
+        Frequency,
+        Target,
+        Hashing,
         DateParts,
         Cyclical,
         QuantileBins,
@@ -69,7 +74,9 @@ __all__ = [
     "Cyclical",
     "DateParts",
     "Expression",
+    "Frequency",
     "GroupAggregate",
+    "Hashing",
     "Impute",
     "Interaction",
     "Lag",
@@ -85,6 +92,7 @@ __all__ = [
     "Standard",
     "Step",
     "Summary",
+    "Target",
     "YeoJohnson",
     "parse_step",
 ]

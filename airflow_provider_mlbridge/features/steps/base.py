@@ -57,6 +57,7 @@ class Input:
         step has no categories.
     :param fold: a whole number from 0 for rows of the training split, by which they are shared out to folds,
         NULL for all others; None when the rows are not those that the step was fitted on.
+    :param found: what stands at ``code`` in each column of :meth:`Step.lookups`, NULL where ``code`` is.
     """
 
     value: Any
@@ -65,6 +66,7 @@ class Input:
     kinds: Mapping[str, Kind] = field(default_factory=dict)
     code: Any = None
     fold: Any = None
+    found: Sequence[Any] = ()
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,9 @@ class Needs:
     :param moments: mean and standard deviation.
     :param mode: the most frequent value.
     :param categories: how often each value occurs.
+    :param category_limit: look at more different values than usual.
+    :param target_folds: what the labels of each value's rows add up to, by this many folds; 0 for not.
+    :param target_squares: the same of their squares.
     :param magnitude: the largest absolute value that is finite.
     :param power: the power that makes the values most like a normal distribution.
     """
@@ -86,11 +91,39 @@ class Needs:
     moments: bool = False
     mode: bool = False
     categories: bool = False
+    category_limit: int | None = None
+    target_folds: int = 0
+    target_squares: bool = False
     magnitude: bool = False
     power: bool = False
 
     def __bool__(self) -> bool:
         return self != Needs()
+
+
+@dataclass(frozen=True)
+class TargetStatistics:
+    """
+    What the labels of the training rows add up to, exactly, by value of a column and by fold.
+
+    A label is ``centre + unit * q`` with a whole number q. Rows without label are not counted.
+
+    :param categories: the values, sorted; missing ones have the place after the last.
+    :param centre: see above.
+    :param unit: see above; a power of two.
+    :param counts: rows, by fold and then by place.
+    :param sums: sum of q, likewise.
+    :param squares: sum of the squares of q, likewise; None when not asked for.
+    :param classes: whether the labels are three or more small whole numbers, as codes of classes are.
+    """
+
+    categories: tuple[Any, ...]
+    centre: float
+    unit: float
+    counts: Sequence[Sequence[int]]
+    sums: Sequence[Sequence[int]]
+    squares: Sequence[Sequence[int]] | None = None
+    classes: bool = False
 
 
 @dataclass(frozen=True)
@@ -109,6 +142,7 @@ class Summary:
     :param std: standard deviation of the population (divided by n, as scikit-learn does).
     :param mode: most frequent value; the smallest of several.
     :param categories: value and count, sorted by value; None when there are more than are looked at.
+    :param target: what the labels add up to; None when there are more values than are looked at.
     :param magnitude: the largest absolute value that is finite, or None.
     :param power: Yeo and Johnson's lambda, then mean and standard deviation of the values so transformed.
     """
@@ -124,6 +158,7 @@ class Summary:
     std: float | None = None
     mode: Any = None
     categories: tuple[tuple[Any, int], ...] | None = None
+    target: TargetStatistics | None = None
     magnitude: float | None = None
     power: tuple[float, float, float] | None = None
 
@@ -243,6 +278,9 @@ class Step:
     def check_kinds(self, kinds: Mapping[str, Kind]) -> None:
         """:raises InvalidRecipeError: when a column of :meth:`reads` is of a kind that is of no use."""
 
+    def check_target(self, label: str, kind: Kind) -> None:
+        """:raises InvalidRecipeError: when a step with :data:`SUPERVISED` can do nothing with this label."""
+
     def needs(self, kind: Kind) -> Needs:  # noqa: ARG002
         """What must be known before :meth:`fit`."""
         return Needs()
@@ -285,6 +323,14 @@ class Step:
     def categories(self, state: State) -> Sequence[Any] | None:  # noqa: ARG002
         """Different values whose places the step wants to know as ``code``."""
         return None
+
+    def lookups(self, state: State, *, folds: bool) -> Sequence[Sequence[float | int]]:  # noqa: ARG002
+        """
+        Columns of numbers to be looked up as ``found``; each has one number for each of :meth:`categories`.
+
+        :param folds: whether the rows are those that the step was fitted on.
+        """
+        return ()
 
     def row_function(self, where: str, kind: Kind, state: State) -> RowFunction:
         """The results as a function of Python values or None, as in :meth:`outputs`."""

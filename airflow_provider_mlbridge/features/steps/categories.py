@@ -32,10 +32,10 @@ MAX_ONE_HOT = 1_000
 MAX_ORDINAL = 10_000
 
 _UNKNOWN_ADVICE = (
-    'Fit on data that has them, or set unknown="other" or unknown="ignore". To see them, compare the column '
+    'Fit on data that has them, or set unknown="{}" or unknown="ignore". To see them, compare the column '
     "with the categories in the fitted recipe's state (state.json)."
 )
-_NULL_ADVICE = 'Impute before this step, or set missing="category" or missing="ignore".'
+MISSING_ADVICE = 'Impute before this step, or set missing="category" or missing="ignore".'
 
 
 @dataclass(frozen=True)
@@ -55,10 +55,7 @@ class _CategoryStep(Step):
         return categories
 
     def checks(self, x: Input, state: State) -> list[Check]:
-        return [
-            Check("unknown", _is_unknown(x.value, x.code), self.unknown == "error", _UNKNOWN_ADVICE),
-            Check("missing", x.value.isnull(), self.missing == "error", _NULL_ADVICE),
-        ]
+        return policy_checks(x, self.unknown, self.missing)
 
 
 @dataclass(frozen=True)
@@ -108,7 +105,7 @@ class OneHot(_CategoryStep):
 
     def fit(self, summary: Summary, kind: Kind) -> dict[str, Any]:
         summary.require_values()
-        counts = list(_categories(summary))
+        counts = list(known_categories(summary, self.TYPE, MAX_ORDINAL))
         if self.min_frequency is not None:
             least = self.min_frequency
             least = least * summary.rows if isinstance(least, float) else least
@@ -134,7 +131,7 @@ class OneHot(_CategoryStep):
 
     def expressions(self, x: Input, state: State) -> list[Any]:
         results = [flag(x.code == literal(place)) for place in range(len(state["categories"]))]
-        results += [flag(_is_unknown(x.value, x.code))] if self.unknown == "other" else []
+        results += [flag(is_unknown(x.value, x.code))] if self.unknown == "other" else []
         results += [flag(x.value.isnull())] if self.missing == "category" else []
         return results
 
@@ -148,7 +145,7 @@ class OneHot(_CategoryStep):
         def one_hot(value: Any) -> list[int]:
             place = null if value is None else places.get(value, other)
             if place is None:
-                _refuse(where, value, unknown_error, missing_error)
+                refuse(where, value, unknown_error, missing_error)
             result = [0] * width
             if place is not None:
                 result[place] = 1
@@ -196,9 +193,7 @@ class Ordinal(_CategoryStep):
             order = [float(value) for value in self.order] if kind == "float" else list(self.order)
             return {"categories": order}
         summary.require_values()
-        counts = _categories(summary)
-        if len(counts) > MAX_ORDINAL:
-            raise _too_many(summary)
+        counts = known_categories(summary, self.TYPE, MAX_ORDINAL)
         return {"categories": [value for value, _ in counts]}
 
     def outputs(self, stem: str, kind: Kind, state: State | None) -> list[tuple[str, Kind]]:
@@ -223,42 +218,65 @@ class Ordinal(_CategoryStep):
         def ordinal(value: Any) -> tuple[int | None]:
             place = null if value is None else places.get(value, other)
             if place is None:
-                _refuse(where, value, unknown_error, missing_error)
+                refuse(where, value, unknown_error, missing_error)
             return (place,)
 
         return ordinal
 
 
-def _is_unknown(value: Any, code: Any) -> Any:
+def is_unknown(value: Any, code: Any) -> Any:
     """Ibis boolean, never NULL: there is a value, but not one that has a place."""
     return value.notnull() & code.isnull()
 
 
-def _refuse(where: str, value: Any, unknown_error: bool, missing_error: bool) -> None:
+def policy_checks(x: Input, unknown: str, missing: str, *, other: str = "other") -> list[Check]:
+    """
+    What to count for these policies, of which ``error`` is one.
+
+    :param other: the name of a policy that gives unknown categories a value.
+    """
+    return [
+        Check("unknown", is_unknown(x.value, x.code), unknown == "error", _UNKNOWN_ADVICE.format(other)),
+        Check("missing", x.value.isnull(), missing == "error", MISSING_ADVICE),
+    ]
+
+
+def refuse(where: str, value: Any, unknown_error: bool, missing_error: bool, *, other: str = "other") -> None:
+    """:raises FeatureValueError: when the value is missing, or unknown, and that is an error."""
     if value is None and missing_error:
-        raise FeatureValueError(f"{where}: the value is missing. {_NULL_ADVICE}")
+        raise FeatureValueError(f"{where}: the value is missing. {MISSING_ADVICE}")
     if value is not None and unknown_error:
-        raise FeatureValueError(f"{where}: the category is unknown. {_UNKNOWN_ADVICE}")
+        raise FeatureValueError(f"{where}: the category is unknown. {_UNKNOWN_ADVICE.format(other)}")
 
 
-def _categories(summary: Summary) -> Sequence[tuple[Any, int]]:
-    if summary.categories is None:
-        raise _too_many(summary)
+def known_categories(summary: Summary, step: str, limit: int) -> Sequence[tuple[Any, int]]:
+    """Values and their counts. :raises FitError: when there are too many, or infinite ones."""
+    if summary.categories is None or len(summary.categories) > limit:
+        raise too_many(summary, step, limit)
+    check_finite(summary, *zip(*summary.categories, strict=True))
+    return summary.categories
+
+
+def check_finite(summary: Summary, categories: Sequence[Any] = (), counts: Sequence[int] = ()) -> None:
+    """:raises FitError: when a category is infinite."""
     infinite = sum(
-        count for value, count in summary.categories if isinstance(value, float) and math.isinf(value)
+        count
+        for value, count in zip(categories, counts, strict=False)
+        if isinstance(value, float) and math.isinf(value)
     )
     if infinite:
         raise FitError(
             f"{summary.where}: {infinite} of {summary.count} values of the training split are infinite: that "
             f"is no category. Bound them with a clip step before this one, or clean the datamart."
         )
-    return summary.categories
 
 
-def _too_many(summary: Summary) -> FitError:
+def too_many(summary: Summary, step: str, limit: int) -> FitError:
+    """The error for a column with more categories than a step takes."""
     return FitError(
-        f"{summary.where}: the training split has too many different values for categories (ordinal takes "
-        f"{MAX_ORDINAL}). Is this an identifier? Group rare values in the datamart, or leave the column out."
+        f"{summary.where}: the training split has too many different values for categories ({step} takes "
+        f"{limit:,}). Is this an identifier? Group rare values in the datamart, use hashing, or leave the "
+        f"column out."
     )
 
 
