@@ -179,16 +179,20 @@ def _describe(
     )
 
 
+def target_of(out: str | Path) -> str:
+    """The file that the user wants; :raises InvalidRecipeError: when it is none."""
+    target = str(out.absolute()) if isinstance(out, Path) else out
+    if not isinstance(target, str) or not target:
+        raise InvalidRecipeError(f"out={out!r} must be a path or a URI")
+    return target if target.endswith(".parquet") else f"{target.rstrip('/')}/{FEATURES_FILE}"
+
+
 def upload(
     written: TransformResult, out: str | Path, *, s3_client: S3Client | None = None
 ) -> TransformResult:
     """Move a written file to where the user wants it; a reader never sees half of it."""
     from airflow_provider_mlbridge.storage import open_store
 
-    target = str(out.absolute()) if isinstance(out, Path) else out
-    if not isinstance(target, str) or not target:
-        raise InvalidRecipeError(f"out={out!r} must be a path or a URI")
-    if not target.endswith(".parquet"):
-        target = f"{target.rstrip('/')}/{FEATURES_FILE}"
+    target = target_of(out)
     open_store(target, s3_client=s3_client).upload(Path(written.uri), target)
     return replace(written, uri=target)

@@ -21,6 +21,7 @@ from airflow_provider_mlbridge.features.steps.base import RowFunction, State
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+    from sklearn.pipeline import Pipeline
 
     from airflow_provider_mlbridge.features.batch import TransformResult
     from airflow_provider_mlbridge.results import Snapshot
@@ -143,11 +144,18 @@ class FittedRecipe:
             other parameters.
         :param out: URI or path of the file to write; when it does not end in ``.parquet``, of the folder
             that gets ``features.parquet``.
+        :raises ConfigurationError: when ``out`` is the datamart, or lies in it.
         :raises ColumnNotFoundError: when a column is not there.
         :raises FeatureValueError: when values break a step's policy, or a column has another type than the
             one learned from. Nothing is written then.
         """
-        from airflow_provider_mlbridge.features.batch import FEATURES_FILE, transform_session, upload
+        from airflow_provider_mlbridge.features.batch import (
+            FEATURES_FILE,
+            target_of,
+            transform_session,
+            upload,
+        )
+        from airflow_provider_mlbridge.features.published import check_apart
         from airflow_provider_mlbridge.features.session import open_session
         from airflow_provider_mlbridge.storage.scratch_folders import scratch_folder
 
@@ -160,9 +168,40 @@ class FittedRecipe:
                 scratch_dir=scratch_dir,
                 scratch_limit_bytes=scratch_limit_bytes,
             ) as session:
+                check_apart(session.snapshot, target_of(out), argument="out")
                 written = transform_session(session, self, folder / FEATURES_FILE)
             # The session's end has shown that the data did not change while it was read.
             return upload(written, out, s3_client=s3_client)
+
+    def to_sql(self, dialect: str, *, table: str = "datamart") -> str:
+        """
+        The transform as one SQL query.
+
+        The result has the keys, the features and, when a step's policy refuses values, ``mlbridge_refused``,
+        which is true for rows that :meth:`transform` would refuse. Rows come in no order.
+
+        :param dialect: ``duckdb``, ``athena``, ``trino`` or ``spark``.
+        :param table: name of a table with the datamart's columns, ``"flights"`` or ``"sales.flights"``;
+            timestamps must be UTC without zone. It is quoted.
+        :raises ConfigurationError: for another dialect, and naming the steps that the dialect has not.
+        """
+        from airflow_provider_mlbridge.features.exports.sql import to_sql
+
+        return to_sql(self, dialect, table=table)
+
+    def to_sklearn(self) -> Pipeline:
+        """
+        The transform as a scikit-learn ``Pipeline``, of data frames with the datamart's columns.
+
+        It is fitted: neither ``fit`` nor ``clone`` makes it forget. Results are pandas data frames. Needs
+        scikit-learn 1.8 and pandas.
+
+        :raises ConfigurationError: naming the steps that look at other rows.
+        :raises MissingExtraError: without scikit-learn.
+        """
+        from airflow_provider_mlbridge.features.exports.sklearn_pipeline import to_sklearn
+
+        return to_sklearn(self)
 
     def to_json(self) -> str:
         """

@@ -31,7 +31,7 @@ from airflow_provider_mlbridge.features import (
     incremental,
 )
 from airflow_provider_mlbridge.results import FeatureSet
-from airflow_provider_mlbridge.storage import pin_snapshot, read_manifest
+from airflow_provider_mlbridge.storage import pin_snapshot, publish_version, read_manifest
 
 from .tables import flights, read, write
 
@@ -103,7 +103,7 @@ def test_a_repeat_returns_what_is_there(mart: str, tmp_path: Path) -> None:
 
 def test_the_order_of_builds_does_not_matter_with_a_state_that_is_given(mart: str, tmp_path: Path) -> None:
     wide = build_feature_set(mart, RECIPE, f"{tmp_path}/wide")
-    ends = []
+    ends: list[FeatureSet] = []
     for name, days in (("a", DAYS), ("b", DAYS[::-1])):
         for day in days:
             last = build(mart, f"{tmp_path}/{name}", day, state_uri=wide.uri, threads=len(ends) + 1)
@@ -200,13 +200,12 @@ def test_whoever_is_not_first_puts_its_partition_on_top(
 ) -> None:
     """Also when the other has started the set, so that its state is the one of all."""
     output = f"{tmp_path}/out"
-    original = incremental.publish_version
     others = [DAYS[0], DAYS[1]]
 
     def overtaken(*arguments: Any, **options: Any) -> Any:
         if others:
             build(mart, output, others.pop(0))
-        return original(*arguments, **options)
+        return publish_version(*arguments, **options)
 
     monkeypatch.setattr(incremental, "publish_version", overtaken)
     last = build(mart, output, DAYS[2])
