@@ -13,6 +13,7 @@ from airflow_provider_mlbridge.features.fitted import FittedRecipe
 from airflow_provider_mlbridge.features.kinds import Kind
 from airflow_provider_mlbridge.features.pipeline import SPLIT_ALIAS, Pipeline, collect_checks, start
 from airflow_provider_mlbridge.features.plan import Feature, Operation
+from airflow_provider_mlbridge.features.quantiles import count_if
 from airflow_provider_mlbridge.features.recipe import SPLIT_COLUMN
 from airflow_provider_mlbridge.features.selectors import not_found
 from airflow_provider_mlbridge.features.session import FILE_INDEX, ROW_INDEX, Session
@@ -62,8 +63,9 @@ def transform_session(
     """
     Write the features of an open snapshot to a local file; see :meth:`FittedRecipe.transform`.
 
-    Three passes: one counts what the steps' policies speak of, one writes, and the statistics are taken from
-    what was written.
+    One pass over the columns that the steps' policies speak of counts those, one over the keys finds out
+    whether the rows are in their order (if not, they are sorted), one over everything writes, and one over
+    what was written takes the statistics, as far as its footer does not tell them.
 
     :param fitted_on: whether the recipe was fitted on this very snapshot: rows that were learned from then
         get what was learned from others, where a step learns from the label.
@@ -78,6 +80,7 @@ def transform_session(
         fitted.inputs,
         fitted.split_state,
         folds=fitted_on and supervised,
+        lookups=session.lookups,
     )
     checks = collect_checks(pipeline, fitted.operations, fitted.states)
     policies = _count(session, pipeline, checks)
@@ -91,11 +94,17 @@ def transform_session(
         selected[SPLIT_COLUMN] = table[SPLIT_ALIAS]
     for feature in fitted.features:
         selected[feature.name] = table[names[feature.name]]
-    # Rows with equal keys, or all rows if there are no keys, are in the order of the files. Said explicitly,
-    # because a scan keeps that order only as long as there is no join.
-    ordered = table.order_by([*(names[key] for key in recipe.keys), FILE_INDEX, ROW_INDEX])
-    session.write(ordered.select(**selected), path)
+    keys = [names[key] for key in recipe.keys]
+    if not _in_order(session, table.select(**selected), table.select(*keys) if keys else None):
+        # Rows with equal keys, or all rows if there are no keys, are in the order of the files.
+        table = table.order_by([*keys, FILE_INDEX, ROW_INDEX])
+    session.write(table.select(**{name: table[column.get_name()] for name, column in selected.items()}), path)
     return _describe(session, fitted, path, list(selected), policies, labelled=labelled)
+
+
+def _in_order(session: Session, rows: Any, keys: Any) -> bool:
+    """Whether rows need no sorting, as in a datamart that was written in the order of its keys."""
+    return session.row_by_row(rows) and (keys is None or session.in_order(keys))
 
 
 def _check_inputs(session: Session, fitted: FittedRecipe) -> None:
@@ -116,13 +125,12 @@ def _count(
 ) -> list[dict[str, Any]]:
     if not checks:
         return []
-    import ibis
-
     table = pipeline.table
     counted = table.aggregate(
-        **{f"n{index}": ibis.coalesce(table[alias].sum(), 0) for index, (_, _, alias) in enumerate(checks)}
+        **{f"n{index}": count_if(table[alias]) for index, (_, _, alias) in enumerate(checks)}
     )
-    counts = [int(value) for value in session.query(counted)[0].values()]
+    # Of no rows the engine knows no count.
+    counts = [int(value or 0) for value in session.query(counted)[0].values()]
     policies: dict[tuple[int, str], dict[str, Any]] = {}
     for (operation, check, _), count in zip(checks, counts, strict=True):
         if count and check.fatal:
@@ -159,8 +167,8 @@ def _describe(
     if SPLIT_COLUMN in columns:
         counted = table.group_by(SPLIT_COLUMN).aggregate(n=table.count()).order_by(SPLIT_COLUMN)
         split_rows = {row[SPLIT_COLUMN]: row["n"] for row in session.query(counted)}
-    rows = session.query(table.aggregate(n=table.count()))[0]["n"]
-    statistics = describe(session.query, table, described, rows, {name: name for name in types})
+    rows, extents = session.extents(path)
+    statistics = describe(session.query, table, described, rows, {name: name for name in types}, extents)
     label = statistics.pop(recipe.label) if recipe.label is not None and labelled else None
     return TransformResult(
         uri=str(path),

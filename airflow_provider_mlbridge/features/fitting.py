@@ -14,10 +14,11 @@ from typing import Any
 
 from airflow_provider_mlbridge.exceptions import FitError
 from airflow_provider_mlbridge.features.fitted import FittedRecipe
-from airflow_provider_mlbridge.features.pipeline import FOLD_ALIAS, Pipeline, clean, start
+from airflow_provider_mlbridge.features.pipeline import FOLD_ALIAS, SPLIT_ALIAS, Pipeline, clean, start
 from airflow_provider_mlbridge.features.plan import Operation, bind, features_of
 from airflow_provider_mlbridge.features.recipe import Recipe
-from airflow_provider_mlbridge.features.session import Session
+from airflow_provider_mlbridge.features.session import FILE_INDEX, ROW_INDEX, Session
+from airflow_provider_mlbridge.features.splits import HashSplit
 from airflow_provider_mlbridge.features.steps import Summary
 from airflow_provider_mlbridge.features.summaries import Request, summarise
 from airflow_provider_mlbridge.features.target_statistics import LabelColumn
@@ -30,14 +31,19 @@ def fit_session(session: Session, recipe: Recipe) -> FittedRecipe:
 
     supervised = any(operation.step.SUPERVISED for operation in plan.operations)
 
-    def begin() -> Pipeline:
-        # The rows of the other splits go first: no step that looks at other rows sees them.
-        return start(
-            session.table, session.columns, recipe, plan.inputs, split_state, folds=supervised
-        ).train()
-
-    train = begin().table
-    rows = session.query(train.aggregate(n=train.count()))[0]["n"]
+    # The rows of the other splits go first: no step that looks at other rows sees them.
+    train = start(
+        session.table,
+        session.columns,
+        recipe,
+        plan.inputs,
+        split_state,
+        folds=supervised,
+        lookups=session.lookups,
+    ).train()
+    if _worth_keeping(recipe, plan.operations):
+        train.table = session.keep(_needed(train, recipe, plan.operations), "train")
+    rows = session.query(train.table.aggregate(n=train.table.count()))[0]["n"]
     if not rows:
         table = session.table
         total = session.query(table.aggregate(n=table.count()))[0]["n"]
@@ -48,7 +54,7 @@ def fit_session(session: Session, recipe: Recipe) -> FittedRecipe:
         )
     states: list[dict[str, Any] | None] = [None] * len(plan.operations)
     while any(state is None for state in states):
-        pipeline = begin()
+        pipeline = train.copy()
         label = _label(session, recipe, pipeline) if supervised else None
         _round(session, pipeline, plan.operations, states, rows, label)
     fitted = [state for state in states if state is not None]
@@ -64,12 +70,29 @@ def fit_session(session: Session, recipe: Recipe) -> FittedRecipe:
     )
 
 
+def _worth_keeping(recipe: Recipe, operations: Sequence[Operation]) -> bool:
+    """Whether it takes less to write the training rows once than to find them in each pass."""
+    by_md5 = isinstance(recipe.resolved_split(), HashSplit)
+    return by_md5 and any(operation.needs for operation in operations)
+
+
+def _needed(train: Pipeline, recipe: Recipe, operations: Sequence[Operation]) -> Any:
+    """The columns of the training rows that steps are fitted on."""
+    read = {name for operation in operations for name in operation.columns}
+    aliases = [alias for name, alias in train.names.items() if name in read or name == recipe.label]
+    if any(operation.step.HISTORY for operation in operations):
+        aliases += [FILE_INDEX, ROW_INDEX]
+    added = [name for name in (SPLIT_ALIAS, FOLD_ALIAS) if name in train.table.columns]
+    return train.table.select(*aliases, *added)
+
+
 def _fit_split(session: Session, recipe: Recipe) -> dict[str, Any]:
     split = recipe.resolved_split()
     if split is None:
         return {}
     columns = {name: clean(session.table[name], session.columns[name]) for name in split.columns()}
-    return split.fit(session.table.select(**columns), session.query)
+    place = [session.table[name] for name in (FILE_INDEX, ROW_INDEX)]
+    return split.fit(session.table.select(*place, **columns), session.query)
 
 
 def _label(session: Session, recipe: Recipe, pipeline: Pipeline) -> LabelColumn | None:
@@ -104,6 +127,8 @@ def _round(
             requests.append((index, request))
             waiting |= names
         elif any(not names.isdisjoint((later.column, *later.reads)) for later in operations[index + 1 :]):
+            if operation.step.categories(state) is not None:
+                pipeline.look_ahead(list(zip(operations, states, strict=True))[index:])
             pipeline.apply(operation, state)
     if not requests:
         return

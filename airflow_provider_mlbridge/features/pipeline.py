@@ -9,19 +9,20 @@ from typing import Any
 
 from airflow_provider_mlbridge.features.hashing import fold_columns, fold_number
 from airflow_provider_mlbridge.features.kinds import Column, Kind
+from airflow_provider_mlbridge.features.lookups import Lookups
 from airflow_provider_mlbridge.features.plan import Operation
 from airflow_provider_mlbridge.features.recipe import Recipe
 from airflow_provider_mlbridge.features.session import FILE_INDEX, ROW_INDEX
 from airflow_provider_mlbridge.features.splits import TRAIN
 from airflow_provider_mlbridge.features.steps import Check
-from airflow_provider_mlbridge.features.steps.base import Input, State, flag, literal
+from airflow_provider_mlbridge.features.steps.base import Input, State, literal
 
 SPLIT_ALIAS = "split"
 FOLD_ALIAS = "fold"
 """Aliases of columns that are no one's; see :func:`start`."""
 
-INLINE_CATEGORIES = 32
-"""With more categories than this, places are looked up by a join instead of by comparing one by one."""
+INLINE_CATEGORIES = 8
+"""With more categories than this, places are looked up instead of found by comparing one by one."""
 
 
 @dataclass
@@ -35,12 +36,20 @@ class Pipeline:
 
     :param table: Ibis table.
     :param names: current alias by column name.
+    :param lookups: the engine's dictionaries; None for an engine that has none, where tables are joined.
     """
 
     table: Any
     names: dict[str, str]
+    lookups: Lookups | None = None
     _pending: dict[str, Any] = field(default_factory=dict)
+    _codes: dict[tuple[int, str], list[str]] = field(default_factory=dict)
     _count: int = 0
+
+    def copy(self) -> Pipeline:
+        """One to go on with, while this one stays as it is."""
+        self.flush()
+        return Pipeline(self.table, dict(self.names), self.lookups)
 
     def column(self, name: str) -> Any:
         """The current expression of a column."""
@@ -68,30 +77,14 @@ class Pipeline:
 
     def inputs(self, operation: Operation, state: State) -> Input:
         """What an operation works on."""
-        import ibis
 
         # All of them first: a column that is still to be taken into the table makes a new one.
         for name in (operation.column, *operation.reads):
             self.column(name)
-        categories = operation.step.categories(state)
         code, found = None, []
-        if categories is not None:
-            source = self.names[operation.column]
-            self.flush()
-            lookups = operation.step.lookups(state, folds=FOLD_ALIAS in self.table.columns)
-            alias, *others = [self._alias() for _ in (None, *lookups)]
-            if categories and (lookups or len(categories) > INLINE_CATEGORIES):
-                numbers = dict(zip(others, lookups, strict=True))
-                self.table = with_places(self.table, source, alias, categories, operation.kind, numbers)
-            else:
-                column = self.table[source]
-                branches = [
-                    (column == literal(item), literal(place)) for place, item in enumerate(categories)
-                ]
-                place = ibis.cases(*branches) if branches else ibis.null("int64")
-                self.table = self.table.mutate(
-                    **{alias: place}, **{other: ibis.null("float64") for other in others}
-                )
+        if operation.step.categories(state) is not None:
+            self.look_ahead([(operation, state)])
+            alias, *others = self._codes[_key(operation)]
             code, found = self.table[alias], [self.table[other] for other in others]
         return Input(
             self.table[self.names[operation.column]],
@@ -102,6 +95,51 @@ class Pipeline:
             self.table[FOLD_ALIAS] if FOLD_ALIAS in self.table.columns else None,
             found,
         )
+
+    def look_ahead(self, following: Sequence[tuple[Operation, State | None]]) -> None:
+        """
+        Look up the categories of the first of these operations, and of all whose columns are there by now.
+
+        Each lookup is a layer of the query, and there may be hundreds of them; together they are one.
+        """
+        if not following or _key(following[0][0]) in self._codes:
+            return
+        self.flush()
+        made: set[str] = set()
+        places: dict[str, Any] = {}
+        numbers: dict[str, Any] = {}
+        for operation, state in following:
+            step = operation.step
+            if step.HISTORY:
+                break  # a new table, in which earlier columns may have other values
+            categories = None if state is None else step.categories(state)
+            known = _key(operation) in self._codes or not made.isdisjoint(operation.columns)
+            made.update(name for name, _ in operation.outputs(state))
+            if state is None or categories is None or known:
+                continue
+            beside = step.lookups(state, folds=FOLD_ALIAS in self.table.columns)
+            alias, *others = self._codes[_key(operation)] = [self._alias() for _ in (None, *beside)]
+            source = self.names[operation.column]
+            if not categories or (not beside and len(categories) <= INLINE_CATEGORIES):
+                places[alias] = _compared(self.table[source], categories)
+                numbers |= dict.fromkeys(others)
+            elif self.lookups is None:
+                together = dict(zip(others, beside, strict=True))
+                self.table = with_places(self.table, source, alias, categories, operation.kind, together)
+            else:
+                places[alias] = self.lookups.place(self.table[source], categories, operation.kind)
+                numbers |= {other: (alias, row) for other, row in zip(others, beside, strict=True)}
+        if places:
+            self.table = self.table.mutate(**places)
+        if numbers:
+            self.table = self.table.mutate(**{name: self._number(how) for name, how in numbers.items()})
+
+    def _number(self, how: tuple[str, Sequence[float | int]] | None) -> Any:
+        import ibis
+
+        if how is None or self.lookups is None:
+            return ibis.null("float64")
+        return self.lookups.number(self.table[how[0]], how[1])
 
     def apply(self, operation: Operation, state: State) -> None:
         """Add the results of an operation."""
@@ -135,6 +173,17 @@ class Pipeline:
         return self
 
 
+def _key(operation: Operation) -> tuple[int, str]:
+    return operation.position, operation.column
+
+
+def _compared(value: Any, categories: Sequence[Any]) -> Any:
+    import ibis
+
+    branches = [(value == literal(item), literal(place)) for place, item in enumerate(categories)]
+    return ibis.cases(*branches) if branches else ibis.null("int64")
+
+
 def start(
     table: Any,
     columns: Mapping[str, Column],
@@ -143,6 +192,7 @@ def start(
     split_state: Mapping[str, Any],
     *,
     folds: bool = False,
+    lookups: Lookups | None = None,
 ) -> Pipeline:
     """
     The columns that a recipe reads, cleaned, with the split.
@@ -151,6 +201,7 @@ def start(
 
     :param folds: whether the rows are those to learn from, and those of the training split get the number
         that shares them out to folds, see :class:`~.steps.base.Input`.
+    :param lookups: see :class:`Pipeline`.
     """
     import ibis
 
@@ -179,7 +230,7 @@ def start(
         number = fold_number([started[names[name]] for name in together])
         train = started[SPLIT_ALIAS] == TRAIN
         started = started.mutate(**{FOLD_ALIAS: ibis.ifelse(train, number, ibis.null("int64"))})
-    return Pipeline(started, names)
+    return Pipeline(started, names, lookups)
 
 
 def clean(value: Any, column: Column, kind: Kind | None = None) -> Any:
@@ -206,16 +257,18 @@ def collect_checks(
     """
     Apply all operations, and add what they want to have counted.
 
-    :return: operation, check, alias of its int8 column.
+    :return: operation, check, alias of its boolean column.
     """
     found = []
     for number, (operation, state) in enumerate(zip(operations, states, strict=True)):
         if operation.step.HISTORY:
             pipeline.extend(operation, state)
             continue
+        if operation.step.categories(state) is not None:
+            pipeline.look_ahead(list(zip(operations, states, strict=True))[number:])
         x = pipeline.inputs(operation, state)
         for check in operation.checks(x, state):
-            alias = pipeline.assign(f"\0check {number} {check.name}", flag(check.matches))
+            alias = pipeline.assign(f"\0check {number} {check.name}", check.matches)
             found.append((operation, check, alias))
         pipeline.add(operation, state, x)
     pipeline.flush()
@@ -247,7 +300,9 @@ def with_places(
     row_end, cell_end = next(free), next(free)
     columns = [map(str, range(len(texts))), *(map(repr, column) for column in numbers.values()), texts]
     joined = row_end.join(map(cell_end.join, zip(*columns, strict=True)))
-    cells = ibis.literal(joined).split(row_end).unnest().split(cell_end).name("cells").as_table()["cells"]
+    # In two layers, for Spark takes nothing around what makes rows.
+    rows = ibis.literal(joined).split(row_end).unnest().name("row").as_table()
+    cells = rows.select(cells=rows["row"].split(cell_end))["cells"]
     value = cells[1 + len(numbers)]
     places = cells.as_table().select(
         category=value

@@ -245,8 +245,8 @@ class Recipe:
 
         :param datamart: URI or path of the Parquet data, or a snapshot of it.
         :param s3_client: boto3 S3 client for ``s3://`` URIs.
-        :param memory_limit: what the engine may use, for example ``"2GB"``; it spills to disk beyond that,
-            except for exact quantiles and counts of categories, which must fit.
+        :param memory_limit: memory, for example ``"2GB"``. The engine gets half of it for its buffers and
+            spills to disk beyond that; a process has more to hold than those.
         :param threads: threads of the engine; all cores when None. The result does not depend on it.
         :param scratch_dir: folder for downloads and spilled data; the system's when None.
         :param scratch_limit_bytes: the most that may be put there.

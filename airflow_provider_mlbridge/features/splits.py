@@ -233,27 +233,32 @@ class TimeSplit(Split):
     def fit(self, table: Any, query: Callable[[Any], list[dict[str, Any]]]) -> dict[str, Any]:
         if self.train is None:
             return {}
+        from airflow_provider_mlbridge.features.quantiles import numbered, values_of_ranks
+        from airflow_provider_mlbridge.features.session import FILE_INDEX, ROW_INDEX
+
         time = table[self.column].cast("timestamp")
         known = query(table.aggregate(n=time.count()))[0]["n"]
         # The boundary is the last time inside a split, never the first one after it: so nothing that
         # happens in the test split can change what is stored.
-        state: dict[str, Any] = {}
-        for name, share in (("train_until", self.train), ("validation_until", self.train + self.validation)):
-            rank = round(share * known)
-            if rank == 0:
+        shares = {"train_until": self.train}
+        if self.validation:
+            shares["validation_until"] = self.train + self.validation
+        ranks = {name: round(share * known) - 1 for name, share in shares.items()}
+        for name, share in shares.items():
+            if ranks[name] < 0:
                 raise FitError(
                     f"split by time: {share:g} of the {known} rows with a time in {self.column!r} is none"
                 )
-            ordered = table.filter(time.notnull()).select(time=time).order_by("time")
-            boundary = query(ordered.limit(1, offset=rank - 1))[0]["time"]
+        values = values_of_ranks(query, numbered(table, (FILE_INDEX, ROW_INDEX)), time, ranks.values(), known)
+        state: dict[str, Any] = {}
+        for name, share in shares.items():
+            boundary = values[ranks[name]]
             if not isinstance(boundary, datetime):
                 raise FitError(
                     f"split by time: the time in {self.column!r} at {share:g} of the rows is beyond the year "
                     f"9999. Clean the datamart, or give a cutoff."
                 )
             state[name] = boundary.isoformat()
-        if not self.validation:
-            del state["validation_until"]
         return state
 
     def expression(self, table: Any, state: Mapping[str, Any]) -> Any:

@@ -18,6 +18,20 @@ from typing import Any
 from airflow_provider_mlbridge.exceptions import FitError
 from airflow_provider_mlbridge.features.kinds import SCALAR, Kind
 from airflow_provider_mlbridge.features.power import fit_powers
+from airflow_provider_mlbridge.features.quantiles import (
+    MOST_VALUES,
+    SAMPLE_VALUES,
+    Ranks,
+    count_if,
+    drawn,
+    interpolate,
+    numbered,
+    positive_zero,
+    ranks_of,
+    sample_shares,
+    values_at,
+)
+from airflow_provider_mlbridge.features.session import FILE_INDEX, ROW_INDEX
 from airflow_provider_mlbridge.features.steps.base import Needs, Summary, as_float, literal
 from airflow_provider_mlbridge.features.sums import Scale
 from airflow_provider_mlbridge.features.target_statistics import LabelColumn, target_statistics
@@ -53,18 +67,30 @@ def summarise(
     """
     Answer all requests over one table.
 
-    One pass gives counts, extremes and quantiles of all columns together, a second one the moments of all.
+    One pass gives counts and extremes of all columns together, a second one the moments of all. Quantiles go
+    along with both, and take a third one (see :mod:`~.quantiles`).
     Each column whose categories are wanted is grouped in a query of its own, which reads that column only.
 
     :param lenient: leave mean and standard deviation out where the range is too large for them.
     :raises FitError: when it is, otherwise.
     """
-    summaries = _first_pass(query, table, requests, rows)
+    if any(request.needs.quantiles for request in requests):
+        table = numbered(table, (FILE_INDEX, ROW_INDEX))
+    summaries, searches = first_pass(query, table, requests, rows)
     wanted = [index for index, request in enumerate(requests) if request.needs.moments]
-    for index, (mean, std) in _moments(
-        query, table, {index: (requests[index], summaries[index]) for index in wanted}, lenient=lenient
-    ).items():
+    moments = Moments(
+        table, {index: (requests[index], summaries[index]) for index in wanted}, lenient=lenient
+    )
+    found = _later_passes(query, table, requests, searches, moments)
+    for index, (mean, std) in moments.results(found).items():
         summaries[index] = replace(summaries[index], mean=mean, std=std)
+    for index, search in searches.items():
+        count = summaries[index].count
+        values = {
+            quantile: interpolate(quantile, count, search.found)
+            for quantile in sorted(set(requests[index].needs.quantiles))
+        }
+        summaries[index] = replace(summaries[index], quantiles=values)
     powers = {
         index: (request, summaries[index]) for index, request in enumerate(requests) if request.needs.power
     }
@@ -89,10 +115,14 @@ def summarise(
     return summaries
 
 
-def _first_pass(query: Query, table: Any, requests: Sequence[Request], rows: int) -> list[Summary]:
+def first_pass(
+    query: Query, table: Any, requests: Sequence[Request], rows: int
+) -> tuple[list[Summary], dict[int, Ranks]]:
+    """Counts and extremes of the columns of all requests, and where to search for quantiles, by index."""
     import ibis
 
     aggregates: dict[str, Any] = {}
+    many = rows > MOST_VALUES
     for index, request in enumerate(requests):
         value, needs = table[request.alias], request.needs
         aggregates[f"n{index}"] = value.count()
@@ -100,69 +130,121 @@ def _first_pass(query: Query, table: Any, requests: Sequence[Request], rows: int
             number = as_float(value, request.kind)
             aggregates[f"min{index}"] = number.min()
             aggregates[f"max{index}"] = number.max()
-            aggregates[f"inf{index}"] = ibis.ifelse(number.isinf(), 1, 0).sum()
         if needs.magnitude:
             number = as_float(value, request.kind)
             finite = ibis.ifelse(number.isinf(), ibis.null("float64"), number.abs())
             aggregates[f"magnitude{index}"] = finite.max()
-        if needs.quantiles:
-            aggregates[f"q{index}"] = as_float(value, request.kind).quantile(sorted(set(needs.quantiles)))
+        if needs.quantiles and many:
+            shares = sample_shares(needs.quantiles, min(rows, SAMPLE_VALUES)) or [0.5]
+            number = as_float(value, request.kind)
+            aggregates[f"sample{index}"] = values_at(number, shares, drawn(table, rows))
     answer = query(table.aggregate(**aggregates))[0] if aggregates else {}
-    summaries = []
+    infinite = _infinite(query, table, requests, answer)
+    summaries, searches = [], {}
     for index, request in enumerate(requests):
-        quantiles = sorted(set(request.needs.quantiles))
-        summaries.append(
-            Summary(
-                where=request.where,
-                rows=rows,
-                count=answer[f"n{index}"],
-                minimum=answer.get(f"min{index}"),
-                maximum=answer.get(f"max{index}"),
-                infinite=answer.get(f"inf{index}") or 0,
-                quantiles=dict(zip(quantiles, answer.get(f"q{index}") or (), strict=False)),
-                magnitude=answer.get(f"magnitude{index}"),
-            )
+        count = answer[f"n{index}"]
+        summary = Summary(
+            where=request.where,
+            rows=rows,
+            count=count,
+            minimum=positive_zero(answer.get(f"min{index}")),
+            maximum=positive_zero(answer.get(f"max{index}")),
+            infinite=infinite.get(f"inf{index}", 0),
+            magnitude=answer.get(f"magnitude{index}"),
         )
-    return summaries
+        summaries.append(summary)
+        if request.needs.quantiles and count:
+            pivots = {positive_zero(value) for value in answer.get(f"sample{index}") or ()}
+            searches[index] = Ranks(count, ranks_of(request.needs.quantiles, count), sorted(pivots))
+    return summaries, searches
+
+
+def _infinite(
+    query: Query, table: Any, requests: Sequence[Request], answer: Mapping[str, Any]
+) -> dict[str, int]:
+    """How many values are infinite, in the few columns whose extremes say that some are."""
+    counted: dict[str, Any] = {}
+    for index, request in enumerate(requests):
+        extremes = [answer.get(f"{name}{index}") for name in ("min", "max")]
+        if any(value is not None and math.isinf(value) for value in extremes):
+            counted[f"inf{index}"] = count_if(as_float(table[request.alias], request.kind).isinf())
+    return query(table.aggregate(**counted))[0] if counted else {}
+
+
+def _later_passes(
+    query: Query,
+    table: Any,
+    requests: Sequence[Request],
+    searches: Mapping[int, Ranks],
+    moments: Moments,
+) -> dict[str, Any]:
+    """Ask for moments, and for ranks until all are found; return what is known of the moments."""
+    found: dict[str, Any] = {}
+    aggregates = moments.aggregates()
+    while aggregates or not all(search.done for search in searches.values()):
+        for index, search in searches.items():
+            number = as_float(table[requests[index].alias], requests[index].kind)
+            aggregates |= {f"{name}_{index}": count for name, count in search.counts(number).items()}
+        answer = query(table.aggregate(**aggregates))[0] if aggregates else {}
+        for index, search in searches.items():
+            own = f"_{index}"
+            search.take_counts(
+                {name.removesuffix(own): answer[name] for name in answer if name.endswith(own)}
+            )
+            search.pick(query, table, as_float(table[requests[index].alias], requests[index].kind))
+        found |= answer
+        aggregates = {}
+    return found
 
 
 def _range_overflows(summary: Summary) -> bool:
     return not math.isfinite(float(summary.maximum) - float(summary.minimum))
 
 
-def _moments(
-    query: Query, table: Any, wanted: Mapping[int, tuple[Request, Summary]], *, lenient: bool
-) -> dict[int, tuple[float | None, float | None]]:
+class Moments:
     """
-    Mean and standard deviation by index.
+    Mean and standard deviation of some columns.
 
+    :param wanted: request and what is known so far, by index.
+    :param lenient: leave out what cannot be computed.
     :raises FitError: when the range of a column is too large, unless ``lenient``.
     """
-    results: dict[int, tuple[float | None, float | None]] = {}
-    scales: dict[int, Scale] = {}
-    for index, (_, summary) in wanted.items():
-        if not summary.count or summary.infinite or (lenient and _range_overflows(summary)):
-            results[index] = (None, None)
-        elif summary.minimum == summary.maximum:
-            results[index] = (float(summary.minimum), 0.0)
-        elif _range_overflows(summary):
-            raise FitError(
-                f"{summary.where}: the range of the values is too large for a float. Bound them with a clip "
-                f"step before this one."
-            )
-        else:
-            scales[index] = Scale.of(float(summary.minimum), float(summary.maximum))
-    aggregates: dict[str, Any] = {}
-    for index, scale in scales.items():
-        request = wanted[index][0]
-        number = as_float(table[request.alias], request.kind)
-        aggregates[f"sum{index}"] = scale.sum_of(number)
-        aggregates[f"squares{index}"] = scale.squares_of(number)
-    answer = query(table.aggregate(**aggregates))[0] if aggregates else {}
-    for index, scale in scales.items():
-        count = wanted[index][1].count
-        results[index] = scale.moments(answer[f"sum{index}"], answer[f"squares{index}"], count)
-    return results
+
+    def __init__(self, table: Any, wanted: Mapping[int, tuple[Request, Summary]], *, lenient: bool) -> None:
+        self._table = table
+        self._wanted = wanted
+        self._known: dict[int, tuple[float | None, float | None]] = {}
+        self._scales: dict[int, Scale] = {}
+        for index, (_, summary) in wanted.items():
+            if not summary.count or summary.infinite or (lenient and _range_overflows(summary)):
+                self._known[index] = (None, None)
+            elif summary.minimum == summary.maximum:
+                self._known[index] = (float(summary.minimum), 0.0)
+            elif _range_overflows(summary):
+                raise FitError(
+                    f"{summary.where}: the range of the values is too large for a float. Bound them with a "
+                    f"clip step before this one."
+                )
+            else:
+                self._scales[index] = Scale.of(float(summary.minimum), float(summary.maximum))
+
+    def aggregates(self) -> dict[str, Any]:
+        """What to ask, by name."""
+        aggregates: dict[str, Any] = {}
+        for index, scale in self._scales.items():
+            request = self._wanted[index][0]
+            number = as_float(self._table[request.alias], request.kind)
+            aggregates[f"sum{index}"] = scale.sum_of(number)
+            aggregates[f"squares{index}"] = scale.squares_of(number)
+        return aggregates
+
+    def results(self, answer: Mapping[str, Any]) -> dict[int, tuple[float | None, float | None]]:
+        """Mean and standard deviation by index; None where they cannot be computed."""
+        results = dict(self._known)
+        for index, scale in self._scales.items():
+            count = self._wanted[index][1].count
+            results[index] = scale.moments(answer[f"sum{index}"], answer[f"squares{index}"], count)
+        return results
 
 
 def _mode(query: Query, table: Any, request: Request) -> Any:
