@@ -159,6 +159,14 @@ class FeatureValueError(FeatureError, ValueError):
     """A value breaks the policy of a step, for example an unknown category with ``unknown="error"``."""
 
 
+class LeakageError(FeatureError):
+    """A recipe makes features of columns that a model should not learn from."""
+
+
+class DriftError(FeatureError):
+    """Features drifted from their reference, or could not be compared, and that is not accepted."""
+
+
 class TrainingError(MLBridgeError):
     """Base of everything that concerns training jobs."""
 

@@ -11,12 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_mlbridge.exceptions import ConfigurationError, InvalidManifestError
 from airflow_provider_mlbridge.features.batch import FEATURES_FILE, transform_session
+from airflow_provider_mlbridge.features.examination import (
+    Examination,
+    content_type,
+    examine,
+    judge_published,
+    reference_for,
+)
 from airflow_provider_mlbridge.features.fitted import FEATURES_VERSION
 from airflow_provider_mlbridge.features.fitting import fit_session
 from airflow_provider_mlbridge.features.incremental import build_partition
 from airflow_provider_mlbridge.features.published import (
     PARTITION_COLUMNS,
-    STATISTICS_FILE,
     LearnedState,
     add_recipe,
     check_apart,
@@ -25,7 +31,6 @@ from airflow_provider_mlbridge.features.published import (
     feature_set,
     load_state,
     published_state,
-    to_json,
 )
 from airflow_provider_mlbridge.features.recipe import Recipe
 from airflow_provider_mlbridge.features.session import open_session
@@ -60,6 +65,9 @@ def build_feature_set(
     s3_client: S3Client | None = None,
     latest_parquet: bool = False,
     keep_versions: int = 5,
+    lint: str = "warn",
+    drift_reference: str | Mapping[str, Any] | None = None,
+    fail_on_drift: bool = False,
     memory_limit: str = "2GB",
     threads: int | None = None,
     scratch_dir: str | Path | None = None,
@@ -68,9 +76,11 @@ def build_feature_set(
     """
     Fit a recipe on the training split, transform all rows, publish the result.
 
-    The version has ``features.parquet``, ``recipe.json``, ``recipe.yaml``, ``state.json`` and
-    ``statistics.json``. When the current version was made from the same data by the same recipe, it is
-    returned as it is. On any error nothing is published, and the previous version stays current.
+    The version has ``features.parquet``, ``recipe.json``, ``recipe.yaml``, ``state.json``,
+    ``statistics.json``, the same as a page, ``statistics.html``, and what was found by ``lint`` and by the
+    comparison with ``drift_reference``, ``lint.json`` and ``drift.json``. When the current version was made
+    from the same data by the same recipe, it is returned as it is. On any error nothing is published, and the
+    previous version stays current.
 
     With ``partitioned`` the datamart's one partition becomes one partition of the features: the new version
     has ``day=2026-01-31/features.parquet`` and ``day=2026-01-31/statistics.json``, and names the files of the
@@ -91,11 +101,19 @@ def build_feature_set(
     :param latest_parquet: also copy the features to ``latest.parquet`` below ``output_uri``; not with
         ``partitioned``.
     :param keep_versions: how many versions to keep.
+    :param lint: ``warn`` logs columns that a model should not learn from, ``error`` publishes nothing then,
+        ``off`` does not look.
+    :param drift_reference: a version to compare with: ``"previous"`` (of a partitioned feature set: the
+        partition before this one), a URI, or a mapping with ``version`` and ``split``; see
+        :func:`~.drift.load_reference`.
+    :param fail_on_drift: publish nothing when a feature drifted or could not be compared.
     :param memory_limit: see :meth:`Recipe.fit`, as for the parameters after it.
     :raises ConfigurationError: when ``output_uri`` is none, or overlaps the datamart; when a partitioned
         feature set would be mixed of recipes or states, or there is not exactly one partition.
     :raises InvalidRecipeError: when the recipe is not well formed or does not fit the data.
     :raises FeatureError: when it cannot be fitted, or values break a policy.
+    :raises LeakageError: see ``lint``.
+    :raises DriftError: see ``fail_on_drift``.
     :raises StorageError: when data cannot be read, has changed since it was pinned, or another writer won.
     """
     started = time.monotonic()
@@ -104,6 +122,7 @@ def build_feature_set(
             "latest_parquet goes with one file, but a partitioned feature set has one for each partition. "
             "Leave latest_parquet out, and let its readers follow the manifest."
         )
+    examination = Examination(lint, drift_reference, fail_on_drift)
     loaded = Recipe.load(recipe, s3_client=s3_client)
     source = str(datamart.absolute()) if isinstance(datamart, Path) else datamart
     snapshot = pin_snapshot(
@@ -124,6 +143,7 @@ def build_feature_set(
         output_uri,
         state_uri=state_uri,
         keep_versions=keep_versions,
+        examination=examination,
         s3_client=s3_client,
         engine=engine,
         **options,
@@ -147,6 +167,7 @@ def _build_whole(
     *,
     state_uri: str | None,
     keep_versions: int,
+    examination: Examination,
     s3_client: S3Client | None,
     engine: Mapping[str, Any],
     latest_parquet: bool,
@@ -162,13 +183,24 @@ def _build_whole(
         )
         if published is not None:
             log.info("%s already has these features as %s", output_uri, published.version_uri)
+            judge_published(examination, published.manifest, s3_client=s3_client)
             return published
+    reference = reference_for(examination, output_uri, s3_client=s3_client)
     with scratch_folder(engine["scratch_dir"], "features") as folder:
         with open_session(snapshot, s3_client=s3_client, **engine) as session:
             known = state
             state = state or LearnedState.learned(fit_session(session, recipe))
             # With a state of earlier data, some of these rows may be among those that were learned from.
             written = transform_session(session, state.fitted, folder / FEATURES_FILE, fitted_on=True)
+            documents = examine(
+                session,
+                state.fitted,
+                written,
+                folder / FEATURES_FILE,
+                examination,
+                reference,
+                scratch_dir=engine["scratch_dir"],
+            )
         # The session's end has shown that the data did not change while it was read.
         learned_here = known is None and recipe.refit == "always"
         fingerprint = feature_fingerprint(snapshot, recipe, None if learned_here else state)
@@ -177,7 +209,8 @@ def _build_whole(
         ) as version:
             version.add(folder / FEATURES_FILE, FEATURES_FILE)
             add_recipe(version, recipe, state)
-            version.add_bytes(STATISTICS_FILE, to_json(written.statistics))
+            for name, data in documents.items():
+                version.add_bytes(name, data, content_type=content_type(name))
             return version.commit(details_of(snapshot, state, written), latest_parquet=latest)
 
 

@@ -28,6 +28,13 @@ from airflow_provider_mlbridge.exceptions import (
     PublishConflictError,
 )
 from airflow_provider_mlbridge.features.batch import FEATURES_FILE, TransformResult, transform_session
+from airflow_provider_mlbridge.features.examination import (
+    Examination,
+    content_type,
+    examine,
+    judge_published,
+    reference_for,
+)
 from airflow_provider_mlbridge.features.fitted import FEATURES_VERSION
 from airflow_provider_mlbridge.features.fitting import fit_session
 from airflow_provider_mlbridge.features.options import shown
@@ -43,7 +50,6 @@ from airflow_provider_mlbridge.features.published import (
     feature_fingerprint,
     load_state,
     published_state,
-    to_json,
 )
 from airflow_provider_mlbridge.features.recipe import Recipe
 from airflow_provider_mlbridge.features.session import open_session
@@ -58,6 +64,8 @@ from airflow_provider_mlbridge.storage.uris import stored_path
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+
+    from airflow_provider_mlbridge.features.drift import Reference
 
 log = logging.getLogger(__name__)
 
@@ -141,6 +149,7 @@ class _Build:
     given: LearnedState | None
     keep_versions: int
     s3_client: S3Client | None
+    examination: Examination
     engine: Mapping[str, Any]
 
     @property
@@ -167,6 +176,7 @@ def build_partition(
     *,
     state_uri: str | None,
     keep_versions: int,
+    examination: Examination,
     s3_client: S3Client | None,
     engine: Mapping[str, Any],
 ) -> Published:
@@ -178,23 +188,26 @@ def build_partition(
     partition = partition_of(snapshot)
     _check_windows(recipe, partition)
     given = None if state_uri is None else load_state(state_uri, recipe, s3_client=s3_client)
-    build = _Build(snapshot, recipe, output_uri, partition, given, keep_versions, s3_client, engine)
+    build = _Build(
+        snapshot, recipe, output_uri, partition, given, keep_versions, s3_client, examination, engine
+    )
     store = open_store(output_uri, s3_client=s3_client)
     for _ in range(_STATE_ATTEMPTS):
         current = read_current(output_uri, store)
         state, damaged = given, None
-        if current is not None:
-            existing = _Existing.of(current[1], build)
+        existing = None if current is None else _Existing.of(current[1], build)
+        if existing is not None:
             state = _state_of(existing, build, store)
             entry = existing.partition(partition)
             if entry is not None and entry["fingerprint"] == feature_fingerprint(snapshot, recipe, state):
                 if existing.is_whole(entry, store):
                     log.info("%s already has %s as it is", output_uri, build.folder)
                     manifest = existing.manifest
+                    judge_published(examination, manifest, folder=build.folder, s3_client=s3_client)
                     return Published(manifest.version_uri, manifest.uri, None, manifest)
                 damaged = existing.manifest.version
         try:
-            published = _build(build, state, damaged)
+            published = _build(build, state, damaged, _reference(build, existing, store))
         except _OtherStateError:
             log.info("%s has a state by now; building %s again with that", output_uri, build.folder)
             continue
@@ -260,7 +273,35 @@ def _check_refit(build: _Build, operations: Sequence[Operation], split_state: Ma
         )
 
 
-def _build(build: _Build, state: LearnedState | None, damaged: str | None) -> Published | None:
+def _reference(build: _Build, existing: _Existing | None, store: ObjectStore) -> Reference | None:
+    """What this partition is compared with; ``previous`` is the one before it, by the text of its values."""
+    wanted = build.examination.drift_reference
+    version = wanted.get("version") if isinstance(wanted, Mapping) else wanted
+    if version != "previous":
+        return reference_for(build.examination, build.output_uri, s3_client=build.s3_client)
+    values = list(build.partition.values())
+    earlier = (
+        [item for item in existing.partitions if list(item["values"].values()) < values] if existing else []
+    )
+    if existing is None or not earlier:
+        log.info("%s has no partition before %s to compare with", build.output_uri, build.folder)
+        return None
+    from airflow_provider_mlbridge.features.drift import Reference
+
+    entry = earlier[-1]
+    name = next(file for file in entry["files"] if file.endswith(STATISTICS_FILE))
+    file = existing.manifest.file(name)
+    return Reference(
+        file.uri.removesuffix(STATISTICS_FILE),
+        entry["fingerprint"],
+        json.loads(store.read(file.uri)),
+        wanted.get("split") if isinstance(wanted, Mapping) else None,
+    )
+
+
+def _build(
+    build: _Build, state: LearnedState | None, damaged: str | None, reference: Reference | None
+) -> Published | None:
     """
     :param damaged: the version whose files of this partition are not whole.
     :return: None when another build has published the very same partition meanwhile.
@@ -274,8 +315,17 @@ def _build(build: _Build, state: LearnedState | None, damaged: str | None) -> Pu
                 _check_refit(build, plan.operations, state.fitted.split_state)
             # Rows that were learned from are not told from others: they may be in any partition.
             written = transform_session(session, state.fitted, scratch / FEATURES_FILE, fitted_on=True)
+            documents = examine(
+                session,
+                state.fitted,
+                written,
+                scratch / FEATURES_FILE,
+                build.examination,
+                reference,
+                scratch_dir=build.engine.get("scratch_dir"),
+            )
         # The session's end has shown that the data did not change while it was read.
-        files = [build.folder + FEATURES_FILE, build.folder + STATISTICS_FILE]
+        files = [build.folder + name for name in (FEATURES_FILE, *documents)]
         entry = {
             "values": dict(build.partition),
             "fingerprint": feature_fingerprint(build.snapshot, build.recipe, state),
@@ -298,7 +348,8 @@ def _build(build: _Build, state: LearnedState | None, damaged: str | None) -> Pu
             keep_at_least=KEEP_AT_LEAST,
         ) as version:
             version.add(scratch / FEATURES_FILE, files[0])
-            version.add_bytes(files[1], to_json(written.statistics))
+            for name, data in documents.items():
+                version.add_bytes(build.folder + name, data, content_type=content_type(name))
             add_recipe(version, build.recipe, state)
             return version.commit_onto(compose)
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_mlbridge.exceptions import FeatureError
+from airflow_provider_mlbridge.exceptions import LeakageError
 from airflow_provider_mlbridge.features import options
 from airflow_provider_mlbridge.features.allow import ERROR, SEVERITIES, Allow
 from airflow_provider_mlbridge.features.lint_rules import Observed, observe
@@ -141,11 +141,11 @@ class LintReport:
         return tuple(finding for finding in self.open if finding.severity == ERROR)
 
     def raise_for_errors(self) -> None:
-        """:raises FeatureError: when there are errors, with all of them and how to allow the first."""
+        """:raises LeakageError: when there are errors, with all of them and how to allow the first."""
         if not self.errors:
             return
         listed = options.shown(f"\n- {finding}" for finding in self.errors)
-        raise FeatureError(
+        raise LeakageError(
             f"the recipe makes features of {len(self.errors)} columns that a model should not learn from:"
             f"{listed}\nTake them out of the steps, or, where one is right, write into the recipe: "
             f"{self.errors[0].how_to_allow}"

@@ -16,6 +16,7 @@ from airflow_provider_mlbridge.operators._support import (
     LeavesWhenKilled,
     add_to_outlets,
     beside_dag_file,
+    check_choice,
     failing_fast,
     whole_number,
 )
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
     from airflow_provider_mlbridge.features import Recipe
     from airflow_provider_mlbridge.results import FeatureSet
+
+
+LINT = ("warn", "error", "off")
 
 
 class FeatureBuildOperator(LeavesWhenKilled, BaseOperator):
@@ -41,6 +45,11 @@ class FeatureBuildOperator(LeavesWhenKilled, BaseOperator):
     :param datamart: the output of :class:`DatamartQualityOperator`, whose very objects are read, or a URI.
         (templated)
     :param partitions: hive partition to value, or list of values: only these are read. (templated)
+    :param partitioned: build the one partition that is selected, and publish it together with those built
+        before; instances of a mapped task may do so at the same time. The recipe then says ``refit: never``,
+        or ``state_uri`` is given. (templated)
+    :param state_uri: take over what this version has learned instead of fitting: its URI, the prefix of its
+        versions, or a ``state.json``. (templated)
     :param schema_evolution: ``strict`` or ``union``, as for quality; that of the given output when None.
         (templated)
     :param recipe: a :class:`~airflow_provider_mlbridge.features.Recipe`, its dictionary, or the path or URI
@@ -49,6 +58,11 @@ class FeatureBuildOperator(LeavesWhenKilled, BaseOperator):
     :param latest_parquet: also keep a copy of the newest features at ``<output_uri>/latest.parquet``.
         (templated)
     :param keep_versions: how many versions to keep. (templated)
+    :param lint: ``warn`` logs columns that a model should not learn from, such as a copy of the label or a
+        row id; with ``error`` the task fails and nothing is published; ``off`` does not look.
+    :param drift_reference: compare the features with another version: ``"previous"``, the URI of a version,
+        or ``{"version": one of both, "split": "train"}``. (templated)
+    :param fail_on_drift: publish nothing, and fail, when a feature drifted or could not be compared.
     :param aws_conn_id: Airflow connection for S3; None for boto3's own credential chain. (templated)
     :param memory_limit: memory that the engine may use, for example ``"2GB"``. (templated)
     :param scratch_dir: folder for downloads, spilling and the files before their upload. (templated)
@@ -61,11 +75,14 @@ class FeatureBuildOperator(LeavesWhenKilled, BaseOperator):
     template_fields: Sequence[str] = (
         "datamart",
         "partitions",
+        "partitioned",
+        "state_uri",
         "schema_evolution",
         "recipe",
         "output_uri",
         "latest_parquet",
         "keep_versions",
+        "drift_reference",
         "aws_conn_id",
         "memory_limit",
         "scratch_dir",
@@ -80,9 +97,14 @@ class FeatureBuildOperator(LeavesWhenKilled, BaseOperator):
         recipe: Recipe | Mapping[str, Any] | str,
         output_uri: str,
         partitions: Mapping[str, Any] | None = None,
+        partitioned: bool = False,
+        state_uri: str | None = None,
         schema_evolution: Literal["strict", "union"] | None = None,
         latest_parquet: bool = False,
         keep_versions: int = 5,
+        lint: Literal["warn", "error", "off"] = "warn",
+        drift_reference: str | Mapping[str, Any] | None = None,
+        fail_on_drift: bool = False,
         aws_conn_id: str | None = "aws_default",
         memory_limit: str = "2GB",
         scratch_dir: str | None = None,
@@ -92,11 +114,17 @@ class FeatureBuildOperator(LeavesWhenKilled, BaseOperator):
         super().__init__(**kwargs)
         self.datamart = datamart
         self.partitions = partitions
+        self.partitioned = partitioned
+        self.state_uri = state_uri
         self.schema_evolution = schema_evolution
         self.recipe = recipe
         self.output_uri = output_uri
         self.latest_parquet = latest_parquet
         self.keep_versions = keep_versions
+        check_choice("lint", lint, LINT)
+        self.lint = lint
+        self.drift_reference = drift_reference
+        self.fail_on_drift = fail_on_drift
         self.aws_conn_id = aws_conn_id
         self.memory_limit = memory_limit
         self.scratch_dir = scratch_dir
@@ -109,16 +137,23 @@ class FeatureBuildOperator(LeavesWhenKilled, BaseOperator):
 
         with failing_fast(pins=not isinstance(self.datamart, Mapping)), self.leaving_when_killed():
             recipe = beside_dag_file(self.recipe, context)
-            client = s3_client_for(self.aws_conn_id, self.datamart, self.output_uri, recipe)
+            client = s3_client_for(
+                self.aws_conn_id, self.datamart, self.output_uri, recipe, self.state_uri, self.drift_reference
+            )
             features = build_feature_set(
                 self.datamart,
                 recipe,
                 self.output_uri,
                 partitions=self.partitions,
+                partitioned=_is_true(self.partitioned),
+                state_uri=self.state_uri or None,
                 schema_evolution=self.schema_evolution,
                 s3_client=client,
-                latest_parquet=str(self.latest_parquet).lower() == "true",
+                latest_parquet=_is_true(self.latest_parquet),
                 keep_versions=whole_number("keep_versions", self.keep_versions) or 0,
+                lint=self.lint,
+                drift_reference=self.drift_reference or None,
+                fail_on_drift=self.fail_on_drift,
                 memory_limit=self.memory_limit,
                 scratch_dir=self.scratch_dir,
                 scratch_limit_bytes=self.scratch_limit_bytes,
@@ -158,3 +193,8 @@ class FeatureBuildOperator(LeavesWhenKilled, BaseOperator):
     def get_openlineage_facets_on_complete(self, _: Any) -> OperatorLineage | None:
         """What OpenLineage is told; called by its provider only."""
         return self._lineage
+
+
+def _is_true(value: object) -> bool:
+    """Whether it is, or was rendered to, the word."""
+    return str(value).lower() == "true"

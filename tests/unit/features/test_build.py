@@ -53,10 +53,12 @@ def test_a_version_has_everything_that_a_reader_needs(source: str, tmp_path: Pat
     version = Path(built.uri)
     assert sorted(path.name for path in version.iterdir()) == [
         "features.parquet",
+        "lint.json",
         "manifest.json",
         "recipe.json",
         "recipe.yaml",
         "state.json",
+        "statistics.html",
         "statistics.json",
     ]
     table = pq.read_table(version / "features.parquet")
