@@ -29,7 +29,7 @@ RECIPE = Recipe(
         Clip("dep_delay", lower_quantile=0.01, upper_quantile=0.99),
         QuantileBins("temp", bins=8, output="{column}_bin"),
         Standard(["dep_delay", "temp"]),
-        OneHot("carrier", missing="category", min_frequency=0.01),
+        OneHot("carrier", missing="category", unknown="other", min_frequency=0.01),
         DateParts("scheduled", parts=["month", "weekday"]),
     ],
     keys=["flight_id"],
