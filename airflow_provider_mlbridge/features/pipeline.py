@@ -125,6 +125,9 @@ class Pipeline:
                 numbers |= dict.fromkeys(others)
             elif self.lookups is None:
                 together = dict(zip(others, beside, strict=True))
+                if places:
+                    # A join makes a new table, on which what was found in this one cannot be added.
+                    self.table, places = self.table.mutate(**places), {}
                 self.table = with_places(self.table, source, alias, categories, operation.kind, together)
             else:
                 places[alias] = self.lookups.place(self.table[source], categories, operation.kind)
