@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_mlbridge.exceptions import ConfigurationError, InvalidManifestError
 from airflow_provider_mlbridge.features.batch import FEATURES_FILE, transform_session
+from airflow_provider_mlbridge.features.engines import open_engine
 from airflow_provider_mlbridge.features.examination import (
     Examination,
     content_type,
@@ -33,7 +34,6 @@ from airflow_provider_mlbridge.features.published import (
     published_state,
 )
 from airflow_provider_mlbridge.features.recipe import Recipe
-from airflow_provider_mlbridge.features.session import open_session
 from airflow_provider_mlbridge.results import FeatureSet, Snapshot
 from airflow_provider_mlbridge.storage import (
     Manifest,
@@ -72,6 +72,8 @@ def build_feature_set(
     threads: int | None = None,
     scratch_dir: str | Path | None = None,
     scratch_limit_bytes: int | None = None,
+    engine: str = "duckdb",
+    spark: Any = None,
 ) -> FeatureSet:
     """
     Fit a recipe on the training split, transform all rows, publish the result.
@@ -107,7 +109,8 @@ def build_feature_set(
         partition before this one), a URI, or a mapping with ``version`` and ``split``; see
         :func:`~.drift.load_reference`.
     :param fail_on_drift: publish nothing when a feature drifted or could not be compared.
-    :param memory_limit: see :meth:`Recipe.fit`, as for the parameters after it.
+    :param memory_limit: see :meth:`Recipe.fit`, as for the parameters after it. The engine is no part of the
+        fingerprint: its features are the same, see the guide on Spark.
     :raises ConfigurationError: when ``output_uri`` is none, or overlaps the datamart; when a partitioned
         feature set would be mixed of recipes or states, or there is not exactly one partition.
     :raises InvalidRecipeError: when the recipe is not well formed or does not fit the data.
@@ -129,7 +132,9 @@ def build_feature_set(
         source, partitions=partitions, schema_evolution=schema_evolution, s3_client=s3_client
     )
     check_apart(snapshot, output_uri)
-    engine = {
+    reading = {
+        "engine": engine,
+        "spark": spark,
         "memory_limit": memory_limit,
         "threads": threads,
         "scratch_dir": scratch_dir,
@@ -145,7 +150,7 @@ def build_feature_set(
         keep_versions=keep_versions,
         examination=examination,
         s3_client=s3_client,
-        engine=engine,
+        engine=reading,
         **options,
     )
     result = feature_set(published, started)
@@ -187,7 +192,7 @@ def _build_whole(
             return published
     reference = reference_for(examination, output_uri, s3_client=s3_client)
     with scratch_folder(engine["scratch_dir"], "features") as folder:
-        with open_session(snapshot, s3_client=s3_client, **engine) as session:
+        with open_engine(snapshot, s3_client=s3_client, **engine) as session:
             known = state
             state = state or LearnedState.learned(fit_session(session, recipe))
             # With a state of earlier data, some of these rows may be among those that were learned from.

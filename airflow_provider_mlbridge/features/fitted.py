@@ -21,6 +21,7 @@ from airflow_provider_mlbridge.features.steps.base import RowFunction, State
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+    from onnx import ModelProto
     from sklearn.pipeline import Pipeline
 
     from airflow_provider_mlbridge.features.batch import TransformResult
@@ -133,6 +134,8 @@ class FittedRecipe:
         threads: int | None = None,
         scratch_dir: str | Path | None = None,
         scratch_limit_bytes: int | None = None,
+        engine: str = "duckdb",
+        spark: Any = None,
     ) -> TransformResult:
         """
         Write the features of a whole dataset as Parquet.
@@ -155,13 +158,15 @@ class FittedRecipe:
             transform_session,
             upload,
         )
+        from airflow_provider_mlbridge.features.engines import open_engine
         from airflow_provider_mlbridge.features.published import check_apart
-        from airflow_provider_mlbridge.features.session import open_session
         from airflow_provider_mlbridge.storage.scratch_folders import scratch_folder
 
         with scratch_folder(scratch_dir, "features") as folder:
-            with open_session(
+            with open_engine(
                 datamart,
+                engine=engine,
+                spark=spark,
                 s3_client=s3_client,
                 memory_limit=memory_limit,
                 threads=threads,
@@ -202,6 +207,23 @@ class FittedRecipe:
         from airflow_provider_mlbridge.features.exports.sklearn_pipeline import to_sklearn
 
         return to_sklearn(self)
+
+    def to_onnx(self) -> ModelProto:
+        """
+        The transform as an ONNX model, for the steps that ONNX has operators for.
+
+        Inputs are a ``[rows, 1]`` tensor for each column: DOUBLE with NaN where missing, for numbers and
+        booleans (integers beyond 2**53 are rounded); STRING with the metadata's ``missing_text`` where
+        missing. The output ``mlbridge_features`` is DOUBLE, ``[rows, features]``, in the order of
+        :attr:`feature_names`, with NaN where missing. When a step's policy refuses values, the output
+        ``mlbridge_refused`` is true for rows that :meth:`transform` would refuse.
+
+        :raises ConfigurationError: naming the steps that ONNX has not.
+        :raises MissingExtraError: without the extra ``onnx``.
+        """
+        from airflow_provider_mlbridge.features.exports.onnx_graph import to_onnx
+
+        return to_onnx(self)
 
     def to_json(self) -> str:
         """

@@ -28,6 +28,7 @@ from airflow_provider_mlbridge.exceptions import (
     PublishConflictError,
 )
 from airflow_provider_mlbridge.features.batch import FEATURES_FILE, TransformResult, transform_session
+from airflow_provider_mlbridge.features.engines import open_engine
 from airflow_provider_mlbridge.features.examination import (
     Examination,
     content_type,
@@ -52,7 +53,6 @@ from airflow_provider_mlbridge.features.published import (
     published_state,
 )
 from airflow_provider_mlbridge.features.recipe import Recipe
-from airflow_provider_mlbridge.features.session import open_session
 from airflow_provider_mlbridge.results import Snapshot
 from airflow_provider_mlbridge.storage import Manifest, Published, open_store, publish_version
 from airflow_provider_mlbridge.storage.manifest import read_current
@@ -139,7 +139,7 @@ class _Build:
 
     :param partition: value by partition column, as in the names of the folders, decoded.
     :param given: the state that the caller named.
-    :param engine: how to read, see :func:`open_session`.
+    :param engine: how to read, see :func:`~.engines.open_engine`.
     """
 
     snapshot: Snapshot
@@ -183,7 +183,7 @@ def build_partition(
     """
     Build one partition and publish it with the others, see :func:`~.build.build_feature_set`.
 
-    :param engine: memory, threads and scratch, see :func:`~.session.open_session`.
+    :param engine: memory, threads and scratch, see :func:`~.engines.open_engine`.
     """
     partition = partition_of(snapshot)
     _check_windows(recipe, partition)
@@ -307,7 +307,7 @@ def _build(
     :return: None when another build has published the very same partition meanwhile.
     """
     with scratch_folder(build.engine.get("scratch_dir"), "features") as scratch:
-        with open_session(build.snapshot, s3_client=build.s3_client, **build.engine) as session:
+        with open_engine(build.snapshot, s3_client=build.s3_client, **build.engine) as session:
             if state is None:
                 plan = bind(build.recipe, session.kinds, session.engine_types)
                 _check_refit(build, plan.operations, {})

@@ -239,6 +239,8 @@ class Recipe:
         threads: int | None = None,
         scratch_dir: str | Path | None = None,
         scratch_limit_bytes: int | None = None,
+        engine: str = "duckdb",
+        spark: Any = None,
     ) -> FittedRecipe:
         """
         Learn from the training split.
@@ -250,15 +252,20 @@ class Recipe:
         :param threads: threads of the engine; all cores when None. The result does not depend on it.
         :param scratch_dir: folder for downloads and spilled data; the system's when None.
         :param scratch_limit_bytes: the most that may be put there.
+        :param engine: ``duckdb``, in this process, or ``spark`` (extra ``spark``); see the guide on Spark.
+        :param spark: with ``engine="spark"``, a session of Spark or the URL of Spark Connect or of a master,
+            see :func:`~.engines.spark.open_spark_session`. ``memory_limit`` and ``threads`` are DuckDB's.
         :raises ColumnNotFoundError: when a step names a column that is not there.
         :raises InvalidRecipeError: when a step does not fit its column's type.
         :raises FitError: when there is nothing to learn from.
         """
+        from airflow_provider_mlbridge.features.engines import open_engine
         from airflow_provider_mlbridge.features.fitting import fit_session
-        from airflow_provider_mlbridge.features.session import open_session
 
-        with open_session(
+        with open_engine(
             datamart,
+            engine=engine,
+            spark=spark,
             s3_client=s3_client,
             memory_limit=memory_limit,
             threads=threads,

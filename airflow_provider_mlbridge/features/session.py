@@ -105,7 +105,7 @@ class Session:
         return {name: column.engine_type for name, column in self.columns.items()}
 
     @cached_property
-    def lookups(self) -> Lookups:
+    def lookups(self) -> Lookups | None:
         """Places of categories, found without a join."""
         return Lookups(self._execute)
 
@@ -290,15 +290,16 @@ def open_session(
         schema = common_schema(near, read_footers(near, s3_client=s3_client))
         paths = stack.enter_context(local_files(near, **places))
         folder = stack.enter_context(scratch_folder(scratch_dir, "spill"))
-        connection = _connect(memory_limit, threads, folder, scratch_limit_bytes)
+        connection = connect(memory_limit, threads, folder, scratch_limit_bytes)
         try:
-            columns = _open_files(connection, near, schema, paths)
+            columns = open_files(connection, near, schema, paths)
             yield Session(snapshot, connection, columns, _table(columns), folder, scratch_limit_bytes)
         finally:
             connection.close()
 
 
-def _connect(memory_limit: str, threads: int | None, folder: Path, spill_limit: int | None) -> Any:
+def connect(memory_limit: str, threads: int | None, folder: Path, spill_limit: int | None) -> Any:
+    """A connection of our own, which spills to ``folder``."""
     import duckdb
 
     if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
@@ -329,7 +330,7 @@ def _connect(memory_limit: str, threads: int | None, folder: Path, spill_limit: 
     return connection
 
 
-def _open_files(
+def open_files(
     connection: Any, snapshot: Snapshot, schema: pa.Schema, paths: list[Path]
 ) -> dict[str, Column]:
     """Make the view ``datamart``: the columns of the files, those of the folders, the place of each row."""
