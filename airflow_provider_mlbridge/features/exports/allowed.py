@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from airflow_provider_mlbridge.exceptions import ConfigurationError
@@ -29,6 +29,7 @@ def require(
     known: Callable[[Operation, State], str | None],
     *,
     steps: frozenset[str],
+    also: Sequence[str] = (),
 ) -> None:
     """
     Refuse a recipe with steps that a form does not know.
@@ -36,11 +37,13 @@ def require(
     :param form: name of the form, for the message.
     :param known: the reason why an operation with this state cannot be exported, or None.
     :param steps: the steps that can be, for the message.
+    :param also: what else stands in the way.
     :raises ConfigurationError: naming each such step and the reason.
     """
     pairs = zip(fitted.operations, fitted.states, strict=True)
     reasons = [(operation.where, known(operation, state)) for operation, state in pairs]
     found = [f"{where}: {reason}" for where, reason in reasons if reason is not None]
+    found += also
     if REFUSED in fitted.feature_names:
         found.append(f"the feature {REFUSED!r}: the name is taken by the export")
     if not found:
