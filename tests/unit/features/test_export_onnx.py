@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime  # type: ignore[import-untyped]
 import pyarrow as pa
 import pytest
 
@@ -41,9 +42,6 @@ from airflow_provider_mlbridge.features.exports.onnx_graph import ALLOWED, MISSI
 
 from .tables import equal, flights, write
 from .test_parity import _random_rows
-
-onnxruntime = pytest.importorskip("onnxruntime")
-pytest.importorskip("onnx")
 
 STEPS: list[Any] = [
     Expression("distance / nullif(dep_delay, 0) + 2 * coalesce(temp, humid) - abs(humid)", output="ratio"),
