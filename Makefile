@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # make demo   the whole bridge on real parts; KEEP=1 leaves the Airflow UI up
 # make test   everything that must pass
-# Both set up what they need; a first run downloads about 1 GB from PyPI and Debian.
+# Both set up what they need; a first run downloads about 1.5 GB from PyPI and Debian.
 
 PYTHON ?= python3
 VENV := .venv
@@ -11,7 +11,7 @@ LOCK := requirements/dev.txt
 PYTEST := $(PY) -m pytest -q
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-stop test lint types unit integration wheel system packages lock format clean
+.PHONY: help setup demo demo-stop test lint types unit integration spark wheel system packages lock format clean
 
 help:
 	@sed -n 's/^# make /make /p' Makefile
@@ -42,7 +42,7 @@ demo-stop: setup
 	@$(PY) -m demo --stop
 
 # Quick things first, so that a failure shows early.
-test: lint types packages unit integration wheel system
+test: lint types packages unit integration spark wheel system
 	@echo "All tests passed."
 
 lint: setup
@@ -57,6 +57,11 @@ unit: setup
 
 integration: setup packages
 	@$(PYTEST) tests/integration
+
+# The feature engine on a local Spark; needs Java 17 or newer.
+spark: setup
+	@command -v java >/dev/null || { echo "Java is missing. Install it: sudo apt-get install openjdk-17-jre-headless"; exit 2; }
+	@$(PYTEST) tests/spark
 
 wheel: setup
 	@$(PYTEST) tests/wheel

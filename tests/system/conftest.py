@@ -236,6 +236,7 @@ def bridge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bridge]:
                 environment={
                     "TEST_TRAINER": str(HERE / "trainer.py"),
                     "MLBRIDGE_EXAMPLE_DATAMART": "s3://lake/examples/flight_delays/",
+                    "MLBRIDGE_EXAMPLE_DAILY_DATAMART": "s3://lake/examples/flight_delays_by_day/",
                     "MLBRIDGE_EXAMPLE_ML_URI": "s3://lake/examples/ml",
                     "PYTHONPATH": os.pathsep.join([str(HERE.parents[1])]),
                 },

@@ -142,6 +142,7 @@ def test_airflow_loads_the_example_dags_as_a_bundle(python: Path, home: Path) ->
         "dataops_to_mlops_integration_api",
         "dataops_to_mlops_integration_dag",
         "dataops_to_mlops_integration_ssh",
+        "features_by_partition",
         "integration_by_asset",
         "integration_by_external_task",
         "integration_by_schedule",

@@ -95,7 +95,7 @@ def test_drift_from_the_previous_version(tmp_path: Path, caplog: pytest.LogCaptu
     watched: dict[str, Any] = {"drift_reference": "previous", "fail_on_drift": True}
     first = build(mart(tmp_path / "1"), tmp_path, **watched)
     # Scaled by what the first version has learned, the second one lies elsewhere.
-    state = {"state_uri": first.uri}
+    state: dict[str, Any] = {"state_uri": first.uri}
     same = build(mart(tmp_path / "2", seed=2), tmp_path, **state, **watched)
     assert (document(same, "drift.json")["verdict"], document(same, "drift.json")["reference"]) == (
         "no_drift",
