@@ -142,7 +142,7 @@ def _compare(fitted: FittedRecipe, source: str, spark: Any, folder: Path) -> Non
 
 
 def test_most_steps(spark: Any, tmp_path: Path) -> None:
-    """Fitted alike to the last byte, but for the power transform, whose logarithms Java rounds differently."""
+    """Fitted alike to the last byte; the power transform is apart, for Java rounds logarithms differently."""
     source = write(flights(400), tmp_path / "flights.parquet")
     strange = write(_random_rows(300, seed=11), tmp_path / "strange.parquet")
     steps = [step for step in LENIENT if not isinstance(step, YeoJohnson)]
@@ -229,7 +229,9 @@ def test_a_policy_refuses_rows_and_nothing_is_written(spark: Any, tmp_path: Path
     assert not (tmp_path / "out.parquet").exists()
 
 
-def test_an_error_of_spark_quotes_no_value(spark: Any, tmp_path: Path) -> None:
+def test_an_error_of_spark_quotes_no_value(
+    spark: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     from airflow_provider_mlbridge.features.engines import open_engine
 
     source = write(pa.table({"s": ["secret"]}), tmp_path / "in.parquet")
@@ -238,6 +240,7 @@ def test_an_error_of_spark_quotes_no_value(spark: Any, tmp_path: Path) -> None:
         with pytest.raises(FeatureError, match="CAST_INVALID_INPUT") as caught:
             session.query(table.select(n=table["s"].cast("int64")))
     assert "secret" not in str(caught.value)
+    assert "secret" not in "".join(capfd.readouterr())
 
 
 def test_every_step_was_compared() -> None:

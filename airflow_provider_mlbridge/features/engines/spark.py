@@ -10,13 +10,15 @@ results are put together here to the one sorted file that DuckDB would have writ
 
 from __future__ import annotations
 
+import logging
+import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 from airflow_provider_mlbridge.exceptions import ConfigurationError, FeatureError, MissingExtraError
 from airflow_provider_mlbridge.features.engines.spark_sql import compile_spark_sql
@@ -42,6 +44,9 @@ from airflow_provider_mlbridge.storage.scratch_folders import scratch_folder
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+
+_PATIENCE = 30.0
+"""Seconds until a server of Spark Connect that does not answer counts as unreachable."""
 
 SPARK_EXTRA = "pip install 'airflow-provider-mlbridge[spark]'"
 
@@ -237,44 +242,77 @@ def open_spark_session(
 def _own_session(spark: Any) -> Iterator[Any]:
     """A session with settings of its own, from a session, a URL or nothing."""
     try:
-        from pyspark.errors import PySparkException
         from pyspark.sql import SparkSession as Started
     except ModuleNotFoundError as error:
         if error.name and error.name.split(".")[0] != "pyspark":
             raise
         raise MissingExtraError(f"engine='spark' needs pyspark. {SPARK_EXTRA}") from error
 
-    stop = False
-    if spark is None or isinstance(spark, str):
-        active = Started.getActiveSession()
-        if spark is not None and active is not None:
-            raise ConfigurationError(
-                f"spark={spark!r}: this process has a session of Spark already. Hand that over instead, or "
-                f"stop it first."
-            )
-        stop = active is None
+    shown = _shown(spark)
+    stop, wanted = False, spark
+    failures: tuple[type[Exception], ...] = (*_spark_errors(), OSError, ImportError, ValueError)
+    with ExitStack() as stack:
+        if spark is None or isinstance(spark, str):
+            active = Started.getActiveSession()
+            if spark is not None and active is not None:
+                raise ConfigurationError(
+                    f"spark={shown!r}: this process has a session of Spark already. Hand that over instead, "
+                    f"or stop it first."
+                )
+            stop = active is None
+            wanted = active
+        stack.enter_context(_quiet())
         try:
-            spark = active or _started(spark or "local[*]")
-        except (PySparkException, OSError, ImportError, ValueError) as error:
+            started = wanted or _started(spark or "local[*]")
+            if stop:
+                stack.callback(started.stop)
+            own = started.newSession()
+            if type(own).__module__.startswith("pyspark.sql.connect"):
+                # Otherwise its connection keeps the process from ending after an error. (Elsewhere this would
+                # stop Spark itself.)
+                stack.callback(own.stop)
+            for name, value in _SETTINGS.items():
+                own.conf.set(name, value)
+        except failures as error:
+            reason = str(error).strip().partition("\n")[0]
+            if isinstance(spark, str):
+                reason = reason.replace(spark, shown)
             raise ConfigurationError(
-                f"Spark cannot be started or reached at {spark or 'local[*]'!r}: "
-                f"{str(error).splitlines()[0]}. It takes Java 17 or newer (JAVA_HOME) where it runs, and for "
-                f"sc:// the packages of pyspark[connect] here."
-            ) from error
-    try:
-        own = spark.newSession()
-        for name, value in _SETTINGS.items():
-            own.conf.set(name, value)
+                f"Spark cannot be started or reached at {shown!r}: {reason}. It takes Java 17 or newer "
+                f"(JAVA_HOME) where it runs, and for sc:// the packages of pyspark[connect] here."
+            ) from None
         yield own
+
+
+def _shown(spark: Any) -> str:
+    """A URL without the token that may be in it."""
+    if spark is None:
+        return "local[*]"
+    if not isinstance(spark, str):
+        return type(spark).__name__
+    url, parameters, _ = spark.partition(";")
+    return f"{url};..." if parameters else url
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep pyspark from logging its errors, which quote values of rows."""
+    logger = logging.getLogger("SQLQueryContextLogger")
+    before = logger.disabled
+    logger.disabled = True
+    try:
+        yield
     finally:
-        if stop:
-            spark.stop()
+        logger.disabled = before
 
 
 def _started(url: str) -> Any:
     from pyspark.sql import SparkSession as Started
 
     if url.startswith("sc://"):
+        # pyspark itself would try for ten minutes.
+        address = urlsplit(url.partition(";")[0])
+        socket.create_connection((address.hostname, address.port or 15002), timeout=_PATIENCE).close()
         return Started.builder.remote(url).getOrCreate()
     builder = Started.builder.master(url).appName("airflow-provider-mlbridge")
     return builder.config("spark.ui.enabled", "false").getOrCreate()
