@@ -169,5 +169,5 @@ def test_the_verdict_tells_observed_and_expected(mart: str, s3_client: Any) -> N
         report.raise_for_verdict(report_uri="s3://lake/report.json")
     message = str(caught.value)
     assert "200" in message
-    assert "1000" in message
+    assert "1,000" in message
     assert "s3://lake/report.json" in message

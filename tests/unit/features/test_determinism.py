@@ -57,5 +57,5 @@ def test_threads_do_not_matter(partitioned: bool, tmp_path: Path) -> None:
         )
         files = read_manifest(built.uri).files
         found.add((built.fingerprint, tuple(sorted((file.name, file.sha256) for file in files))))
-        assert len(files) == 5
+        assert len(files) == 7
     assert len(found) == 1
