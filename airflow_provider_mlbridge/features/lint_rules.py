@@ -100,7 +100,8 @@ def _values(session: Session, sample: Sample) -> dict[str, _Values]:
                 number = column.cast("float64")
                 aggregates[f"low_{alias}"] = number.min()
                 aggregates[f"high_{alias}"] = number.max()
-                broken = ibis.ifelse(number == number.floor(), literal(0), literal(1))
+                # Not floor(), which is a cast to 64 bits that most large floats do not survive.
+                broken = ibis.ifelse(number % literal(1.0) == literal(0.0), literal(0), literal(1))
                 aggregates[f"broken_{alias}"] = broken.sum()
         answer = session.query(sample.table.aggregate(**aggregates))[0]
         for subject in part:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -397,3 +398,17 @@ def test_the_tests_own_flights_are_clean(tmp_path: Path) -> None:
         split=TimeSplit(cutoff=datetime.date(2013, 10, 1)),
     )
     assert lint(write(flights(), tmp_path / "flights.parquet"), recipe).findings == ()
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pa.array([2**63 + 5, 2**64 - 1, 3, 7] * 50, pa.uint64()),
+        pa.array([1e300, -1e300, math.inf, 0.5] * 50),
+    ],
+    ids=["unsigned", "huge"],
+)
+def test_numbers_beyond_64_bits_are_looked_at_too(tmp_path: Path, values: pa.Array) -> None:
+    table = pa.table({"id": range(200), "late": [0, 1, 1, 0, 1] * 40, "x": values})
+    recipe = Recipe("r", [Passthrough("x")], keys=["id"], label="late")
+    assert lint(write(table, tmp_path / "a.parquet"), recipe).findings == ()
