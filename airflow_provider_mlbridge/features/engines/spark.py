@@ -10,17 +10,16 @@ results are put together here to the one sorted file that DuckDB would have writ
 
 from __future__ import annotations
 
-import logging
-import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
-from airflow_provider_mlbridge.exceptions import ConfigurationError, FeatureError, MissingExtraError
+from airflow_provider_mlbridge.exceptions import FeatureError
+from airflow_provider_mlbridge.features.engines.spark_sessions import guarded, own_session
 from airflow_provider_mlbridge.features.engines.spark_sql import compile_spark_sql
 from airflow_provider_mlbridge.features.kinds import Column
 from airflow_provider_mlbridge.features.session import (
@@ -44,27 +43,6 @@ from airflow_provider_mlbridge.storage.scratch_folders import scratch_folder
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-
-_PATIENCE = 30.0
-"""Seconds until a server of Spark Connect that does not answer counts as unreachable."""
-
-SPARK_EXTRA = "pip install 'airflow-provider-mlbridge[spark]'"
-
-_SETTINGS = {
-    "spark.sql.session.timeZone": "UTC",
-    "spark.sql.timestampType": "TIMESTAMP_NTZ",
-    "spark.sql.parquet.inferTimestampNTZ.enabled": "true",
-    # Nanoseconds come as whole numbers, and are rounded down here.
-    "spark.sql.legacy.parquet.nanosAsLong": "true",
-    # An overflow is an error, as in DuckDB.
-    "spark.sql.ansi.enabled": "true",
-    # Names are those of the files, letter by letter.
-    "spark.sql.caseSensitive": "true",
-    "spark.sql.parquet.compression.codec": "snappy",
-    # Recipes of many steps are queries of many layers.
-    "spark.sql.analyzer.maxIterations": "2000",
-    "spark.sql.optimizer.maxIterations": "2000",
-}
 
 _SPARK_TYPES = {
     "BOOLEAN": "BOOLEAN",
@@ -168,29 +146,6 @@ class SparkSession(Session):
         return guarded(self.snapshot.uri, action)
 
 
-def guarded(where: str, action: Callable[[], Any]) -> Any:
-    """What ``action`` returns; Spark's errors without the values of rows that their messages quote."""
-    try:
-        return action()
-    except _spark_errors() as error:
-        named = getattr(error, "getCondition", None)
-        condition = (named() if named else None) or type(error).__name__
-        raise FeatureError(
-            f"{where}: Spark could not compute the features ({condition}). Look into Spark's log; for values "
-            f"at the limits of their type find the step by leaving steps out."
-        ) from None
-
-
-def _spark_errors() -> tuple[type[Exception], ...]:
-    from pyspark.errors import PySparkException
-
-    try:
-        from py4j.protocol import Py4JError
-    except ModuleNotFoundError:  # pyspark-client has none
-        return (PySparkException,)
-    return (PySparkException, Py4JError)
-
-
 @contextmanager
 def open_spark_session(
     datamart: str | Path | Mapping[str, Any] | Snapshot,
@@ -204,10 +159,10 @@ def open_spark_session(
     Pin a datamart, bring it close and open it in Spark.
 
     :param spark: a session of Spark, or where to get one: the URL of Spark Connect (``sc://host:15002``) or
-        of a master (``spark://host:7077``, ``local[4]``). A session that is started for a URL is stopped at
-        the end. None: the session that is active, or ``local[*]``.
+        of a master (``spark://host:7077``, ``local[4]``), or a :class:`~.spark_sessions.SparkAddress` with
+        settings in addition. A session that is started for a URL is stopped at the end. None: the session
+        that is active, or ``local[*]``.
     :raises ConfigurationError: when Spark cannot be started or reached.
-    :raises MissingExtraError: when pyspark is not there.
     :raises FeatureError: when Spark does not see the same files.
     """
     snapshot = pin_snapshot(
@@ -219,7 +174,7 @@ def open_spark_session(
             "scratch_dir": scratch_dir,
             "scratch_limit_bytes": scratch_limit_bytes,
         }
-        own = stack.enter_context(_own_session(spark))
+        own = stack.enter_context(own_session(spark))
         near = stack.enter_context(opened_snapshot(snapshot, **places))
         footers = read_footers(near, s3_client=s3_client)
         schema = common_schema(near, footers)
@@ -236,86 +191,6 @@ def open_spark_session(
         yield SparkSession(
             snapshot, connection, columns, _ibis_table(columns), folder, scratch_limit_bytes, spark=own
         )
-
-
-@contextmanager
-def _own_session(spark: Any) -> Iterator[Any]:
-    """A session with settings of its own, from a session, a URL or nothing."""
-    try:
-        from pyspark.sql import SparkSession as Started
-    except ModuleNotFoundError as error:
-        if error.name and error.name.split(".")[0] != "pyspark":
-            raise
-        raise MissingExtraError(f"engine='spark' needs pyspark. {SPARK_EXTRA}") from error
-
-    shown = _shown(spark)
-    stop, wanted = False, spark
-    failures: tuple[type[Exception], ...] = (*_spark_errors(), OSError, ImportError, ValueError)
-    with ExitStack() as stack:
-        if spark is None or isinstance(spark, str):
-            active = Started.getActiveSession()
-            if spark is not None and active is not None:
-                raise ConfigurationError(
-                    f"spark={shown!r}: this process has a session of Spark already. Hand that over instead, "
-                    f"or stop it first."
-                )
-            stop = active is None
-            wanted = active
-        stack.enter_context(_quiet())
-        try:
-            started = wanted or _started(spark or "local[*]")
-            if stop:
-                stack.callback(started.stop)
-            own = started.newSession()
-            if type(own).__module__.startswith("pyspark.sql.connect"):
-                # Otherwise its connection keeps the process from ending after an error. (Elsewhere this would
-                # stop Spark itself.)
-                stack.callback(own.stop)
-            for name, value in _SETTINGS.items():
-                own.conf.set(name, value)
-        except failures as error:
-            reason = str(error).strip().partition("\n")[0]
-            if isinstance(spark, str):
-                reason = reason.replace(spark, shown)
-            raise ConfigurationError(
-                f"Spark cannot be started or reached at {shown!r}: {reason}. It takes Java 17 or newer "
-                f"(JAVA_HOME) where it runs, and for sc:// the packages of pyspark[connect] here."
-            ) from None
-        yield own
-
-
-def _shown(spark: Any) -> str:
-    """A URL without the token that may be in it."""
-    if spark is None:
-        return "local[*]"
-    if not isinstance(spark, str):
-        return type(spark).__name__
-    url, parameters, _ = spark.partition(";")
-    return f"{url};..." if parameters else url
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep pyspark from logging its errors, which quote values of rows."""
-    logger = logging.getLogger("SQLQueryContextLogger")
-    before = logger.disabled
-    logger.disabled = True
-    try:
-        yield
-    finally:
-        logger.disabled = before
-
-
-def _started(url: str) -> Any:
-    from pyspark.sql import SparkSession as Started
-
-    if url.startswith("sc://"):
-        # pyspark itself would try for ten minutes.
-        address = urlsplit(url.partition(";")[0])
-        socket.create_connection((address.hostname, address.port or 15002), timeout=_PATIENCE).close()
-        return Started.builder.remote(url).getOrCreate()
-    builder = Started.builder.master(url).appName("airflow-provider-mlbridge")
-    return builder.config("spark.ui.enabled", "false").getOrCreate()
 
 
 def _column(column: Column) -> Column:

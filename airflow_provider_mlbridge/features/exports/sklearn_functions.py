@@ -15,8 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date
 from typing import Any
 
-from sklearn import config_context
-from sklearn.frozen import FrozenEstimator
+from sklearn import config_context  # noqa: TID253 - loaded by pipelines only, which are scikit-learn's
+from sklearn.frozen import FrozenEstimator  # noqa: TID253
 
 from airflow_provider_mlbridge.exceptions import ColumnNotFoundError, ConfigurationError, FeatureValueError
 from airflow_provider_mlbridge.features import options

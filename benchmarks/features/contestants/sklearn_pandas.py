@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np  # noqa: TID253
 import pandas as pd  # noqa: TID253
 import pyarrow.dataset as ds  # noqa: TID253
-from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
-from sklearn.compose import ColumnTransformer
-from sklearn.impute import SimpleImputer
-from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import (
+from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin  # noqa: TID253
+from sklearn.compose import ColumnTransformer  # noqa: TID253
+from sklearn.impute import SimpleImputer  # noqa: TID253
+from sklearn.pipeline import Pipeline  # noqa: TID253
+from sklearn.preprocessing import (  # noqa: TID253
     FunctionTransformer,
     KBinsDiscretizer,
     MinMaxScaler,
