@@ -5,16 +5,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 FEATURES_FILE = "features.parquet"
+VERSION = re.compile(r"\d{8}T\d{6}Z-[^/]+")
+"""Names of versions; nothing else is followed."""
 
 
 class FeatureSetError(RuntimeError):
@@ -48,6 +51,8 @@ def load_features(uri: str, fingerprint: str, scratch: Path) -> LoadedFeatures:
     """
     Download a feature-set version and check it.
 
+    A partitioned feature set is a file for each partition, most of them written by earlier versions.
+
     :param uri: prefix of the version, ``s3://...`` or ``file://...``. For S3 the credentials and the endpoint
         are those of this host: environment or AWS configuration files.
     :param fingerprint: what the manifest must say.
@@ -61,21 +66,35 @@ def load_features(uri: str, fingerprint: str, scratch: Path) -> LoadedFeatures:
             f"{uri} has the fingerprint {manifest.get('fingerprint')!r}, but the training was asked for with "
             f"{fingerprint!r}: these are not the features that were meant"
         )
-    entries = {entry["name"]: entry for entry in manifest["files"]}
-    if FEATURES_FILE not in entries:
-        raise FeatureSetError(f"the manifest of {uri} names {sorted(entries)}, and no {FEATURES_FILE}")
-    path = scratch / FEATURES_FILE
-    _download(_join(uri, FEATURES_FILE), path)
-    digest = _sha256(path)
-    if digest != entries[FEATURES_FILE]["sha256"]:
-        raise FeatureSetError(
-            f"{_join(uri, FEATURES_FILE)} has the sha256 {digest}, its manifest says "
-            f"{entries[FEATURES_FILE]['sha256']}: it was replaced or cut short"
-        )
-    return _read(path, manifest["details"])
+    entries = [entry for entry in manifest["files"] if f"/{entry['name']}".endswith(f"/{FEATURES_FILE}")]
+    if not entries:
+        names = sorted(entry["name"] for entry in manifest["files"])
+        raise FeatureSetError(f"the manifest of {uri} names {names}, and no {FEATURES_FILE}")
+    paths = []
+    for number, entry in enumerate(sorted(entries, key=lambda entry: str(entry["name"]))):
+        where, path = _place_of(uri, entry), scratch / f"{number}.parquet"
+        _download(where, path)
+        digest = _sha256(path)
+        if digest != entry["sha256"]:
+            raise FeatureSetError(
+                f"{where} has the sha256 {digest}, its manifest says {entry['sha256']}: it was replaced or "
+                f"cut short"
+            )
+        paths.append(path)
+    return _read(paths, manifest["details"])
 
 
-def _read(path: Path, details: dict[str, Any]) -> LoadedFeatures:
+def _place_of(uri: str, entry: dict[str, Any]) -> str:
+    """Where a file is: below the version, or below the one that wrote it, when that was another."""
+    version = entry.get("version")
+    if version is None:
+        return _join(uri, entry["name"])
+    if not VERSION.fullmatch(str(version)):
+        raise FeatureSetError(f"the manifest of {uri} lists {entry['name']!r} as of {version!r}, no version")
+    return _join(uri.rstrip("/").rsplit("/", 1)[0], f"{version}/{entry['name']}")
+
+
+def _read(paths: list[Path], details: dict[str, Any]) -> LoadedFeatures:
     import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
@@ -83,7 +102,8 @@ def _read(path: Path, details: dict[str, Any]) -> LoadedFeatures:
     label, names, split_column = details.get("label"), details["features"], details["split_column"]
     if not label:
         raise FeatureSetError("the feature set has no label, so there is nothing to learn")
-    table = pq.read_table(path, columns=[*names, label, split_column])
+    columns = [*names, label, split_column]
+    table = pa.concat_tables([pq.read_table(path, columns=columns) for path in paths])
     for name in names:
         kind = table.schema.field(name).type
         if not (pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind)):
@@ -136,7 +156,7 @@ def _place(uri: str) -> tuple[str, str]:
     if parts.scheme == "s3" and parts.netloc:
         return parts.netloc, parts.path.lstrip("/")
     if parts.scheme == "file":
-        return "", parts.path
+        return "", unquote(parts.path)
     raise FeatureSetError(f"cannot read {uri!r}: it must be an s3:// or file:// URI")
 
 

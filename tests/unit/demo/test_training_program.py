@@ -138,6 +138,37 @@ def test_features_that_cannot_be_learned_from_are_refused(
         load_features(uri, "f1", tmp_path)
 
 
+def partitions(folder: Path) -> str:
+    """A version that has written one partition, and names another one where an earlier version has put it."""
+    entries = []
+    for number, version in enumerate(("20260101T000000Z-aaaa-1", "20260102T000000Z-bbbb-2")):
+        part = folder / "versions" / version / f"day=2026-01-0{number + 1}"
+        part.parent.mkdir(parents=True)
+        publish(part, noise=np.full(400, float(number)))
+        manifest = json.loads((part / "manifest.json").read_text())
+        (part / "manifest.json").unlink()
+        entry = {**manifest["files"][0], "name": f"{part.name}/features.parquet"}
+        entries.append(entry if number else {**entry, "version": version})
+    manifest |= {"schema_version": 2, "files": [{"name": "state.json"}, *reversed(entries)]}
+    (part.parent / "manifest.json").write_text(json.dumps(manifest))
+    return part.parent.as_uri() + "/"
+
+
+def test_all_partitions_are_learned_from_wherever_they_are(tmp_path: Path) -> None:
+    features = load_features(partitions(tmp_path / "feature set"), "f1", tmp_path)
+    assert {name: len(split.labels) for name, split in features.splits.items()} == {"test": 200, "train": 600}
+    # One after the other, by the names of the partitions.
+    assert features.splits["train"].features[:, 1].tolist() == [0.0] * 300 + [1.0] * 300
+
+
+def test_a_partition_of_no_version_is_refused(tmp_path: Path) -> None:
+    uri = partitions(tmp_path / "features")
+    path = Path(uri.removeprefix("file://"), "manifest.json")
+    path.write_text(path.read_text().replace("20260101T000000Z-aaaa-1", ".."))
+    with pytest.raises(FeatureSetError, match=r"as of '\.\.', no version"):
+        load_features(uri, "f1", tmp_path)
+
+
 def test_missing_values_reach_the_model_as_missing(tmp_path: Path) -> None:
     features = load_features(publish(tmp_path / "features"), "f1", tmp_path)
     assert np.isnan(features.splits["train"].features[:, 0]).sum() == 6
