@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_mlbridge.exceptions import ConfigurationError, InvalidManifestError
 from airflow_provider_mlbridge.features.batch import FEATURES_FILE, transform_session
-from airflow_provider_mlbridge.features.engines import open_engine
+from airflow_provider_mlbridge.features.engines import check_engine, open_engine
 from airflow_provider_mlbridge.features.examination import (
     Examination,
     content_type,
@@ -23,6 +23,7 @@ from airflow_provider_mlbridge.features.fitted import FEATURES_VERSION
 from airflow_provider_mlbridge.features.fitting import fit_session
 from airflow_provider_mlbridge.features.incremental import build_partition
 from airflow_provider_mlbridge.features.published import (
+    ENGINE,
     PARTITION_COLUMNS,
     LearnedState,
     add_recipe,
@@ -68,6 +69,7 @@ def build_feature_set(
     lint: str = "warn",
     drift_reference: str | Mapping[str, Any] | None = None,
     fail_on_drift: bool = False,
+    on_drift: Callable[[Mapping[str, Any]], None] | None = None,
     memory_limit: str = "2GB",
     threads: int | None = None,
     scratch_dir: str | Path | None = None,
@@ -109,8 +111,10 @@ def build_feature_set(
         partition before this one), a URI, or a mapping with ``version`` and ``split``; see
         :func:`~.drift.load_reference`.
     :param fail_on_drift: publish nothing when a feature drifted or could not be compared.
+    :param on_drift: called with the comparison, as in ``drift.json``, before it is judged.
     :param memory_limit: see :meth:`Recipe.fit`, as for the parameters after it. The engine is no part of the
-        fingerprint: its features are the same, see the guide on Spark.
+        fingerprint, see :func:`~.published.feature_fingerprint`; the manifest says which one it was.
+    :raises MissingExtraError: when the engine is not there.
     :raises ConfigurationError: when ``output_uri`` is none, or overlaps the datamart; when a partitioned
         feature set would be mixed of recipes or states, or there is not exactly one partition.
     :raises InvalidRecipeError: when the recipe is not well formed or does not fit the data.
@@ -125,7 +129,8 @@ def build_feature_set(
             "latest_parquet goes with one file, but a partitioned feature set has one for each partition. "
             "Leave latest_parquet out, and let its readers follow the manifest."
         )
-    examination = Examination(lint, drift_reference, fail_on_drift)
+    check_engine(engine, spark)
+    examination = Examination(lint, drift_reference, fail_on_drift, on_drift)
     loaded = Recipe.load(recipe, s3_client=s3_client)
     source = str(datamart.absolute()) if isinstance(datamart, Path) else datamart
     snapshot = pin_snapshot(
@@ -216,7 +221,8 @@ def _build_whole(
             add_recipe(version, recipe, state)
             for name, data in documents.items():
                 version.add_bytes(name, data, content_type=content_type(name))
-            return version.commit(details_of(snapshot, state, written), latest_parquet=latest)
+            details = details_of(snapshot, state, written) | {ENGINE: engine["engine"]}
+            return version.commit(details, latest_parquet=latest)
 
 
 def _known_state(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,12 +45,14 @@ class Examination:
         ``off`` does not look.
     :param drift_reference: what to compare with, see :func:`~.drift.load_reference`; nothing when None.
     :param fail_on_drift: publish nothing when a feature drifted, or could not be compared.
+    :param on_drift: called with a comparison, as in ``drift.json``, before it is judged.
     :raises ConfigurationError: for another ``lint``, and for ``fail_on_drift`` without a reference.
     """
 
     lint: str = "warn"
     drift_reference: str | Mapping[str, Any] | None = None
     fail_on_drift: bool = False
+    on_drift: Callable[[Mapping[str, Any]], None] | None = None
 
     def __post_init__(self) -> None:
         options.choice("build", "lint", self.lint, LINT)
@@ -62,14 +64,20 @@ class Examination:
 
 
 def reference_for(
-    examination: Examination, output_uri: str, *, s3_client: S3Client | None = None
+    examination: Examination,
+    output_uri: str,
+    *,
+    partition: Mapping[str, str] | None = None,
+    s3_client: S3Client | None = None,
 ) -> Reference | None:
     """What to compare with; None when nothing was asked for, or nothing was published yet."""
     if examination.drift_reference is None:
         return None
     from airflow_provider_mlbridge.features.drift import load_reference
 
-    reference = load_reference(examination.drift_reference, output_uri, s3_client=s3_client)
+    reference = load_reference(
+        examination.drift_reference, output_uri, partition=partition, s3_client=s3_client
+    )
     if reference is None:
         log.info("%s has no version to compare with yet", output_uri)
     return reference
@@ -108,7 +116,10 @@ def examine(
     )
     report = reference.compare(statistics) if reference else None
     if report is not None:
-        documents[DRIFT_FILE] = to_json(report.to_dict())
+        comparison = report.to_dict()
+        documents[DRIFT_FILE] = to_json(comparison)
+        if examination.on_drift is not None:
+            examination.on_drift(comparison)
         _judge_drift(report.problem(), examination)
     page = to_html(
         statistics,
@@ -154,7 +165,8 @@ def judge_published(
     :raises LeakageError: see :func:`examine`; also when it was never looked at.
     :raises DriftError: see :func:`examine`.
     """
-    wanted = {LINT_FILE: examination.lint == "error", DRIFT_FILE: examination.fail_on_drift}
+    told = examination.on_drift is not None and examination.drift_reference is not None
+    wanted = {LINT_FILE: examination.lint == "error", DRIFT_FILE: examination.fail_on_drift or told}
     documents = {
         file.name.removeprefix(folder): open_store(file.uri, s3_client=s3_client).read(file.uri)
         for file in manifest.files
@@ -179,9 +191,11 @@ def judge_published(
                 f"from: {listed}. Take them out of the steps, or, where one is right, write into the recipe: "
                 f"{errors[0]['how_to_allow']}"
             )
-    if examination.fail_on_drift and DRIFT_FILE in documents:
+    if DRIFT_FILE in documents:
         verdict = json.loads(documents[DRIFT_FILE])
-        if verdict["verdict"] != "no_drift":
+        if examination.on_drift is not None:
+            examination.on_drift(verdict)
+        if examination.fail_on_drift and verdict["verdict"] != "no_drift":
             _judge_drift(
                 f"against {verdict['reference']}: of {len(verdict['features'])} features "
                 f"{verdict['drifted']} drifted and {verdict['not_compared']} could not be compared",

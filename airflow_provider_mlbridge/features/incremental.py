@@ -42,9 +42,9 @@ from airflow_provider_mlbridge.features.options import shown
 from airflow_provider_mlbridge.features.plan import Operation, bind
 from airflow_provider_mlbridge.features.published import (
     DETAILS_KIND,
+    ENGINE,
     PARTITION_COLUMNS,
     STATE_FILE,
-    STATISTICS_FILE,
     LearnedState,
     add_recipe,
     details_of,
@@ -207,7 +207,7 @@ def build_partition(
                     return Published(manifest.version_uri, manifest.uri, None, manifest)
                 damaged = existing.manifest.version
         try:
-            published = _build(build, state, damaged, _reference(build, existing, store))
+            published = _build(build, state, damaged, _reference(build, existing))
         except _OtherStateError:
             log.info("%s has a state by now; building %s again with that", output_uri, build.folder)
             continue
@@ -273,30 +273,24 @@ def _check_refit(build: _Build, operations: Sequence[Operation], split_state: Ma
         )
 
 
-def _reference(build: _Build, existing: _Existing | None, store: ObjectStore) -> Reference | None:
+def _reference(build: _Build, existing: _Existing | None) -> Reference | None:
     """What this partition is compared with; ``previous`` is the one before it, by the text of its values."""
     wanted = build.examination.drift_reference
     version = wanted.get("version") if isinstance(wanted, Mapping) else wanted
     if version != "previous":
-        return reference_for(build.examination, build.output_uri, s3_client=build.s3_client)
-    values = list(build.partition.values())
-    earlier = (
-        [item for item in existing.partitions if list(item["values"].values()) < values] if existing else []
-    )
-    if existing is None or not earlier:
-        log.info("%s has no partition before %s to compare with", build.output_uri, build.folder)
-        return None
-    from airflow_provider_mlbridge.features.drift import Reference
+        return reference_for(
+            build.examination, build.output_uri, partition=build.partition, s3_client=build.s3_client
+        )
+    from airflow_provider_mlbridge.features.drift.versions import reference_before
 
-    entry = earlier[-1]
-    name = next(file for file in entry["files"] if file.endswith(STATISTICS_FILE))
-    file = existing.manifest.file(name)
-    return Reference(
-        file.uri.removesuffix(STATISTICS_FILE),
-        entry["fingerprint"],
-        json.loads(store.read(file.uri)),
-        wanted.get("split") if isinstance(wanted, Mapping) else None,
-    )
+    split = wanted.get("split") if isinstance(wanted, Mapping) else None
+    reference = None
+    if existing is not None:
+        manifest = existing.manifest
+        reference = reference_before(manifest, build.partition, split=split, s3_client=build.s3_client)
+    if reference is None:
+        log.info("%s has no partition before %s to compare with", build.output_uri, build.folder)
+    return reference
 
 
 def _build(
@@ -331,6 +325,7 @@ def _build(
             "fingerprint": feature_fingerprint(build.snapshot, build.recipe, state),
             "datamart_uri": build.snapshot.uri,
             "datamart_fingerprint": build.snapshot.fingerprint,
+            ENGINE: build.engine["engine"],
             "rows": written.rows,
             "split_rows": dict(written.split_rows),
             "files": files,

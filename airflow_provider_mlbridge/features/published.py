@@ -31,6 +31,9 @@ STATISTICS_FILE = "statistics.json"
 PARTITION_COLUMNS = "partition_columns"
 """Key in the details of a partitioned feature set, and of no other."""
 
+ENGINE = "engine"
+"""Key of the engine that has made the files: in the details, or in those of each partition."""
+
 
 @dataclass(frozen=True)
 class LearnedState:
@@ -60,6 +63,12 @@ class LearnedState:
 def feature_fingerprint(snapshot: Snapshot, recipe: Recipe, state: LearnedState | None = None) -> str:
     """
     sha256 (hex) over what determines the content: snapshot, recipe, version of the computation.
+
+    The engine is left out. A fingerprint says which features these are, and whether they have to be computed
+    again; the engines agree on them to 1e-9, which is tested for every step, and no model can tell. With the
+    engine in it, whoever moves to a cluster would publish every version anew, train every model anew, and
+    could not add a partition to those that the other engine has made. Which bytes were trained on is said by
+    the checksums in the manifest, and which engine wrote them by its :data:`ENGINE`.
 
     :param state: what was learned, when the snapshot alone does not determine that.
     """

@@ -1,10 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Statistics of published versions, to compare with."""
+"""
+Statistics of published versions, to compare with.
+
+A partitioned feature set has statistics for each of its partitions, and is compared by one of them: the one
+that its URI names, as reports do (``.../versions/<version>/day=2026-01-31/``), else the last, by the text of
+its values. What is compared with a partition that is being built is the last one before it.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,17 +26,47 @@ from airflow_provider_mlbridge.features.drift.comparison import compare
 from airflow_provider_mlbridge.features.drift.distributions import edges_digest, measure
 from airflow_provider_mlbridge.features.drift.report import DriftReport
 from airflow_provider_mlbridge.features.options import known_keys, shown
+from airflow_provider_mlbridge.features.published import DETAILS_KIND, PARTITION_COLUMNS, STATISTICS_FILE
 from airflow_provider_mlbridge.storage import Manifest, open_store, read_manifest
-from airflow_provider_mlbridge.storage.manifest import POINTER_NAME
+from airflow_provider_mlbridge.storage.manifest import POINTER_NAME, VERSION_PATTERN, VERSIONS_FOLDER
 from airflow_provider_mlbridge.storage.scratch_folders import scratch_folder
-from airflow_provider_mlbridge.storage.uris import check_uri, join
+from airflow_provider_mlbridge.storage.uris import as_prefix, check_uri, join
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-STATISTICS_NAME = "statistics.json"
 PREVIOUS = "previous"
 _FEATURES_NAME = "features.parquet"
+_PARTITION = re.compile(
+    rf"(?P<version>.*/{VERSIONS_FOLDER}/{VERSION_PATTERN}/)(?P<folder>(?:[^/=]+=[^/]*/)+)"
+)
+"""URI of one partition of a version."""
+
+
+@dataclass(frozen=True)
+class _Part:
+    """
+    Features with statistics of their own: a feature set in one file, or one partition of another.
+
+    :param folder: where its files are in the manifest's names; empty for a feature set in one file.
+    :param about: what the manifest says of it: its details, or those of the partition.
+    """
+
+    manifest: Manifest
+    folder: str
+    fingerprint: str
+    about: Mapping[str, Any]
+    statistics: Mapping[str, Any]
+
+    @property
+    def uri(self) -> str:
+        """Prefix of its files."""
+        return self.manifest.file(self.folder + STATISTICS_FILE).uri.removesuffix(STATISTICS_FILE)
+
+    @property
+    def split_column(self) -> str | None:
+        """The column that names the split of each row, if there is one."""
+        return self.manifest.details.get("split_column") if self.about.get("split_rows") else None
 
 
 @dataclass(frozen=True)
@@ -37,7 +74,7 @@ class Reference:
     """
     What a feature set is compared with.
 
-    :param uri: the version.
+    :param uri: the version; of a partitioned feature set, the prefix of the partition's files.
     :param fingerprint: identity of its features.
     :param statistics: its ``statistics.json``.
     :param split: the split of it to compare with; None for all rows.
@@ -56,18 +93,26 @@ class Reference:
 
 
 def load_reference(
-    reference: str | Mapping[str, Any] | None, output_uri: str, *, s3_client: S3Client | None = None
+    reference: str | Mapping[str, Any] | None,
+    output_uri: str,
+    *,
+    partition: Mapping[str, str] | None = None,
+    s3_client: S3Client | None = None,
 ) -> Reference | None:
     """
     The reference that a build was told to compare with.
 
     :param reference: ``"previous"``, the version that is current below ``output_uri`` before this build
-        publishes; the URI of a version, or of the base prefix of versions, whose current one is taken; or a
-        mapping with either as ``version`` and a ``split`` such as ``train``; None for no comparison.
+        publishes; the URI of a version, of a partition of one, or of the base prefix of versions, whose
+        current one is taken; or a mapping with any of these as ``version`` and a ``split`` such as ``train``;
+        None for no comparison.
     :param output_uri: prefix below which the build publishes.
+    :param partition: the partition that is built, by column: of a reference that has partitions by the same
+        columns, the last one before it is taken.
     :return: None when there is nothing to compare with: no reference was asked for, or ``previous`` and
         nothing has been published yet.
-    :raises ConfigurationError: when ``reference`` is nothing of this, or names a split that it does not have.
+    :raises ConfigurationError: when ``reference`` is nothing of this, or names a split or partition that it
+        does not have, or has no partition before the one that is built.
     :raises InvalidManifestError: when the version is not one, or its statistics are not those it published.
     """
     if reference is None:
@@ -88,23 +133,41 @@ def load_reference(
             return None
         version = output_uri
     check_uri(version, argument="drift_reference")
-    manifest, statistics = _read(version, s3_client)
-    splits = {name for item in _features(statistics).values() for name in item["splits"]}
+    return _reference(_read(version, s3_client, partition), split)
+
+
+def reference_before(
+    manifest: Manifest, partition: Mapping[str, str], *, split: str | None, s3_client: S3Client | None = None
+) -> Reference | None:
+    """
+    The last partition of a version before another one, by the text of its values; None when there is none.
+
+    :param split: the split of it to compare with; None for all rows.
+    :raises ConfigurationError: when it does not have that split.
+    :raises InvalidManifestError: when its statistics are not those that were published.
+    """
+    entry = _before(manifest, partition)
+    return None if entry is None else _reference(_partition(manifest, entry, s3_client), split)
+
+
+def _reference(part: _Part, split: str | None) -> Reference:
+    splits = {name for item in _features(part.statistics).values() for name in item["splits"]}
     if split is not None and splits and split not in splits:
         raise ConfigurationError(
-            f"drift_reference: {manifest.version_uri} has no split {split!r}; it has {shown(sorted(splits))}"
+            f"drift_reference: {part.uri} has no split {split!r}; it has {shown(sorted(splits))}"
         )
-    return Reference(manifest.version_uri, manifest.fingerprint, statistics, split)
+    return Reference(part.uri, part.fingerprint, part.statistics, split)
 
 
-def read_statistics(uri: str, *, s3_client: S3Client | None = None) -> dict[str, Any]:
+def read_statistics(uri: str, *, s3_client: S3Client | None = None) -> Mapping[str, Any]:
     """
     The statistics of a published feature set, checked against its manifest.
 
-    :param uri: a version, its manifest, or the base prefix of versions, whose current one is taken.
+    :param uri: a version, its manifest, a partition of a version, or the base prefix of versions, whose
+        current one is taken; of a partitioned feature set the last partition is meant.
     :raises InvalidManifestError: when it is no feature set, or the file is not the one that was published.
     """
-    return _read(uri, s3_client)[1]
+    return _read(uri, s3_client).statistics
 
 
 def compare_versions(
@@ -119,7 +182,9 @@ def compare_versions(
     scratch_dir: str | Path | None = None,
 ) -> DriftReport:
     """
-    Compare any two published versions.
+    Compare any two published versions, or partitions of them.
+
+    Each is named as for :func:`read_statistics`.
 
     Where the current one was built with another reference or none, its features are read again to be counted
     over the edges of this one. Rows of the reference are never read.
@@ -128,25 +193,26 @@ def compare_versions(
     :param scratch_dir: folder for the download.
     :raises InvalidManifestError: when one is no published feature set, or is not what was published.
     """
-    reference_manifest, before = _read(reference_uri, s3_client)
-    manifest, after = _read(current_uri, s3_client)
-    wanted = edges_digest(before)
+    before = _read(reference_uri, s3_client)
+    current = _read(current_uri, s3_client)
+    after = current.statistics
+    wanted = edges_digest(before.statistics)
     counted = (after.get("over_reference") or {}).get("digest")
     if wanted is not None and wanted not in (counted, edges_digest(after)):
-        after = {**after, **_count_again(manifest, after, before, s3_client, memory_limit, scratch_dir)}
+        again = _count_again(current, before.statistics, s3_client, memory_limit, scratch_dir)
+        after = {**after, **again}
     return compare(
-        before,
+        before.statistics,
         after,
         alpha=alpha,
         reference_split=reference_split,
         current_split=current_split,
-        reference=reference_manifest.version_uri,
+        reference=before.uri,
     )
 
 
 def _count_again(
-    manifest: Manifest,
-    statistics: Mapping[str, Any],
+    part: _Part,
     reference: Mapping[str, Any],
     s3_client: S3Client | None,
     memory_limit: str,
@@ -154,16 +220,12 @@ def _count_again(
 ) -> dict[str, Any]:
     import duckdb
 
-    entry = next((file for file in manifest.document["files"] if file["name"] == _FEATURES_NAME), None)
-    if entry is None:
-        raise InvalidManifestError(f"{manifest.uri} lists no {_FEATURES_NAME}")
-    kinds = {name: item["kind"] for name, item in statistics["features"].items()}
-    split = manifest.details.get("split_column") if manifest.details.get("split_rows") else None
-    store = open_store(manifest.uri, s3_client=s3_client)
+    file = part.manifest.file(part.folder + _FEATURES_NAME)
+    kinds = {name: item["kind"] for name, item in part.statistics["features"].items()}
+    store = open_store(file.uri, s3_client=s3_client)
     with scratch_folder(scratch_dir, "drift") as folder:
         path = folder / _FEATURES_NAME
-        uri = manifest.version_uri + _FEATURES_NAME
-        store.download(uri, path, size=entry["size"], etag=entry["etag"])
+        store.download(file.uri, path, size=file.size, etag=file.etag)
         connection = duckdb.connect(
             ":memory:",
             config={
@@ -176,34 +238,78 @@ def _count_again(
         try:
             # Otherwise the engine takes isnan(x) for false wherever the file has statistics (duckdb#25521).
             connection.execute("SET disabled_optimizers = 'statistics_propagation'")
-            return measure(connection, path, kinds, split_column=split, reference=reference)
+            return measure(connection, path, kinds, split_column=part.split_column, reference=reference)
         finally:
             connection.close()
 
 
-def _read(uri: str, s3_client: S3Client | None) -> tuple[Manifest, dict[str, Any]]:
-    manifest = read_manifest(uri, s3_client=s3_client)
-    if manifest.details.get("kind") != "mlbridge.features":
+def _read(uri: str, s3_client: S3Client | None, building: Mapping[str, str] | None = None) -> _Part:
+    """:param building: the partition to find the one before of, if there is such."""
+    named = _PARTITION.fullmatch(as_prefix(uri))
+    manifest = read_manifest(named["version"] if named else uri, s3_client=s3_client)
+    if manifest.details.get("kind") != DETAILS_KIND:
         raise InvalidManifestError(
             f"{manifest.uri} describes {manifest.details.get('kind')!r}, not features: give a version that "
             f"FeatureBuildOperator published"
         )
-    path = manifest.version_uri + STATISTICS_NAME
-    entry = next((file for file in manifest.document["files"] if file["name"] == STATISTICS_NAME), None)
-    if entry is None:
-        raise InvalidManifestError(f"{manifest.uri} lists no {STATISTICS_NAME}")
+    if PARTITION_COLUMNS not in manifest.details:
+        if named:
+            raise ConfigurationError(f"{manifest.version_uri} has no partitions; give that version itself")
+        statistics = _statistics(manifest, "", s3_client)
+        return _Part(manifest, "", manifest.fingerprint, manifest.details, statistics)
+    entries = manifest.details["partitions"]
+    if named:
+        entry = next((item for item in entries if _folder(item) == named["folder"]), None)
+        if entry is None:
+            raise ConfigurationError(
+                f"{manifest.version_uri} has no partition {named['folder']!r}; it has "
+                f"{shown(_folder(item) for item in entries)}"
+            )
+    elif building is not None and list(building) == manifest.details[PARTITION_COLUMNS]:
+        entry = _before(manifest, building)
+        if entry is None:
+            values = ", ".join(f"{name}={text}" for name, text in building.items())
+            raise ConfigurationError(
+                f"drift_reference: {manifest.version_uri} has no partition before {values}; name the one to "
+                f'compare with, such as {manifest.version_uri}{_folder(entries[-1])}, or use "previous"'
+            )
+    else:
+        entry = entries[-1]
+    return _partition(manifest, entry, s3_client)
+
+
+def _before(manifest: Manifest, partition: Mapping[str, str]) -> Mapping[str, Any] | None:
+    values = list(partition.values())
+    earlier = [item for item in manifest.details["partitions"] if list(item["values"].values()) < values]
+    return earlier[-1] if earlier else None
+
+
+def _folder(entry: Mapping[str, Any]) -> str:
+    """Where the files of a partition are in the manifest's names."""
+    name = next(name for name in entry["files"] if name.endswith("/" + STATISTICS_FILE))
+    return str(name).removesuffix(STATISTICS_FILE)
+
+
+def _partition(manifest: Manifest, entry: Mapping[str, Any], s3_client: S3Client | None) -> _Part:
+    folder = _folder(entry)
+    statistics = _statistics(manifest, folder, s3_client)
+    return _Part(manifest, folder, str(entry["fingerprint"]), entry, statistics)
+
+
+def _statistics(manifest: Manifest, folder: str, s3_client: S3Client | None) -> dict[str, Any]:
+    file = manifest.file(folder + STATISTICS_FILE)
     try:
-        data = open_store(path, s3_client=s3_client).read(path)
+        data = open_store(file.uri, s3_client=s3_client).read(file.uri)
     except DatasetNotFoundError as error:
-        raise InvalidManifestError(f"{path} is gone, though {manifest.uri} lists it") from error
-    if hashlib.sha256(data).hexdigest() != entry["sha256"]:
+        raise InvalidManifestError(f"{file.uri} is gone, though {manifest.uri} lists it") from error
+    if hashlib.sha256(data).hexdigest() != file.sha256:
         raise InvalidManifestError(
-            f"{path} is not the file that was published: its sha256 is not the one in {manifest.uri}"
+            f"{file.uri} is not the file that was published: its sha256 is not the one in {manifest.uri}"
         )
     document = json.loads(data)
     if not isinstance(document, dict):
-        raise InvalidManifestError(f"{path} is not a JSON object")
-    return manifest, document
+        raise InvalidManifestError(f"{file.uri} is not a JSON object")
+    return document
 
 
 def _features(statistics: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -60,6 +60,7 @@ def test_a_version_is_all_partitions(mart: str, tmp_path: Path) -> None:
     built = [build(mart, output, day) for day in DAYS]
     manifest = read_manifest(output)
     assert manifest.version_uri == built[-1].uri
+    assert [item["engine"] for item in manifest.details["partitions"]] == ["duckdb"] * 3
     assert [item["values"] for item in manifest.details["partitions"]] == [{"date": day} for day in DAYS]
     assert (built[-1].rows, manifest.details["rows"]) == (903, 903)
     assert built[-1].train_rows == manifest.details["split_rows"]["train"]
