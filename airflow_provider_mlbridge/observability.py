@@ -20,10 +20,16 @@ mlbridge.features.rows              gauge  rows of the feature set
 mlbridge.features.train_rows        gauge  rows of them that were learned from
 mlbridge.features.count             gauge  feature columns
 mlbridge.features.duration          timer  wall time of the build, milliseconds
+mlbridge.features.drifted           gauge  features that drifted from ``drift_reference``
+mlbridge.features.not_compared      gauge  features that could not be compared with it
+mlbridge.features.drift             gauge  by tag ``feature``: the largest distance over its band, where above
+                                           1 is drift; of the ten features (``drift_metrics``) where it is
+                                           largest
 ==================================  =====  ================================================================
 
 Gauges hold the last run's value, so that an alert reads them as they are; ``time() - published`` is the age
-of the data, whenever the task ran.
+of the data, whenever the task ran. Which features are the ten changes from build to build, and StatsD keeps
+the last value of a gauge that is sent no more: alert on ``drifted``, look into ``drift``.
 """
 
 from __future__ import annotations
@@ -41,6 +47,9 @@ if TYPE_CHECKING:
 
 _NOT_IN_TAGS = re.compile(r"[^A-Za-z0-9_.-]")
 _TAG_LENGTH = 200
+
+DRIFT_FEATURES = 10
+"""Features whose drift is told, unless somebody says otherwise."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +96,29 @@ def feature_metrics(features: FeatureSet) -> list[Metric]:
         Metric("mlbridge.features.train_rows", features.train_rows),
         Metric("mlbridge.features.count", features.feature_count),
         Metric("mlbridge.features.duration", features.duration_seconds * 1000, "timer"),
+    ]
+
+
+def drift_metrics(comparison: Mapping[str, Any], *, features: int = DRIFT_FEATURES) -> list[Metric]:
+    """
+    What a comparison with a reference has to say.
+
+    :param comparison: :meth:`~airflow_provider_mlbridge.features.drift.DriftReport.to_dict`.
+    :param features: of how many features the distance is told, at most; every feature is a series of its own.
+    """
+    compared = [item for item in comparison["features"] if item["figures"]]
+    compared.sort(key=lambda item: (-item["severity"], item["name"]))
+    distances: dict[str, float] = {}
+    for item in compared[: max(0, features)]:
+        # Of two names that only differ in what a tag cannot have, the larger distance counts.
+        distances.setdefault(tag_value(item["name"]), item["severity"])
+    return [
+        Metric("mlbridge.features.drifted", comparison["drifted"]),
+        Metric("mlbridge.features.not_compared", comparison["not_compared"]),
+        *(
+            Metric("mlbridge.features.drift", distance, tags={"feature": name})
+            for name, distance in distances.items()
+        ),
     ]
 
 

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from airflow.sdk import BaseOperator
 
-from airflow_provider_mlbridge.exceptions import MLBridgeError
+from airflow_provider_mlbridge.exceptions import ConfigurationError, MLBridgeError
 from airflow_provider_mlbridge.hooks.s3 import s3_client_for
-from airflow_provider_mlbridge.observability import emit, feature_metrics
+from airflow_provider_mlbridge.hooks.spark import spark_address_for
+from airflow_provider_mlbridge.observability import DRIFT_FEATURES, drift_metrics, emit, feature_metrics
 from airflow_provider_mlbridge.operators._lineage import feature_lineage, is_listening
 from airflow_provider_mlbridge.operators._support import (
     LeavesWhenKilled,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 
 LINT = ("warn", "error", "off")
+ENGINES = ("duckdb", "spark")
 
 
 class FeatureBuildOperator(LeavesWhenKilled, BaseOperator):
@@ -63,9 +65,17 @@ class FeatureBuildOperator(LeavesWhenKilled, BaseOperator):
     :param drift_reference: compare the features with another version: ``"previous"``, the URI of a version,
         or ``{"version": one of both, "split": "train"}``. (templated)
     :param fail_on_drift: publish nothing, and fail, when a feature drifted or could not be compared.
+    :param drift_metrics: of how many features, at most, the distance from the reference is sent as a metric,
+        the largest first; the numbers of features that drifted, and of those not compared, are sent anyway.
     :param aws_conn_id: Airflow connection for S3; None for boto3's own credential chain. (templated)
-    :param memory_limit: memory that the engine may use, for example ``"2GB"``. (templated)
-    :param scratch_dir: folder for downloads, spilling and the files before their upload. (templated)
+    :param engine: ``duckdb``, in the task's own process, or ``spark`` (extra ``spark``), for data that one
+        machine cannot hold. A version that is there already is returned whichever has made it.
+    :param spark_conn_id: Airflow connection to Spark, with ``engine="spark"``: of type ``spark_connect``, or
+        of type ``spark`` with a master (``spark://host:7077``, ``local[4]``). None for ``local[*]``, Spark on
+        the worker. (templated)
+    :param memory_limit: memory that DuckDB may use, for example ``"2GB"``. (templated)
+    :param scratch_dir: folder for downloads, spilling and the files before their upload; all machines of a
+        Spark cluster must see it under the same path. (templated)
     :param scratch_limit_bytes: the most that may be downloaded.
     :return: a :class:`~airflow_provider_mlbridge.results.FeatureSet` as JSON, under 2 kB.
 
@@ -84,6 +94,7 @@ class FeatureBuildOperator(LeavesWhenKilled, BaseOperator):
         "keep_versions",
         "drift_reference",
         "aws_conn_id",
+        "spark_conn_id",
         "memory_limit",
         "scratch_dir",
     )
@@ -105,7 +116,10 @@ class FeatureBuildOperator(LeavesWhenKilled, BaseOperator):
         lint: Literal["warn", "error", "off"] = "warn",
         drift_reference: str | Mapping[str, Any] | None = None,
         fail_on_drift: bool = False,
+        drift_metrics: int = DRIFT_FEATURES,
         aws_conn_id: str | None = "aws_default",
+        engine: Literal["duckdb", "spark"] = "duckdb",
+        spark_conn_id: str | None = None,
         memory_limit: str = "2GB",
         scratch_dir: str | None = None,
         scratch_limit_bytes: int | None = None,
@@ -125,7 +139,21 @@ class FeatureBuildOperator(LeavesWhenKilled, BaseOperator):
         self.lint = lint
         self.drift_reference = drift_reference
         self.fail_on_drift = fail_on_drift
+        if isinstance(drift_metrics, bool) or not isinstance(drift_metrics, int) or drift_metrics < 0:
+            raise ConfigurationError(
+                f"drift_metrics={drift_metrics!r} is not valid; valid is a number of features, such as "
+                f"{DRIFT_FEATURES}, or 0 for none"
+            )
+        self.drift_metrics = drift_metrics
         self.aws_conn_id = aws_conn_id
+        check_choice("engine", engine, ENGINES)
+        if spark_conn_id is not None and engine != "spark":
+            raise ConfigurationError(
+                f"spark_conn_id={spark_conn_id!r} is given, but the engine is {engine}; set "
+                f"engine='spark', or leave spark_conn_id out"
+            )
+        self.engine = engine
+        self.spark_conn_id = spark_conn_id
         self.memory_limit = memory_limit
         self.scratch_dir = scratch_dir
         self.scratch_limit_bytes = scratch_limit_bytes
@@ -140,24 +168,33 @@ class FeatureBuildOperator(LeavesWhenKilled, BaseOperator):
             client = s3_client_for(
                 self.aws_conn_id, self.datamart, self.output_uri, recipe, self.state_uri, self.drift_reference
             )
-            features = build_feature_set(
-                self.datamart,
-                recipe,
-                self.output_uri,
-                partitions=self.partitions,
-                partitioned=_is_true(self.partitioned),
-                state_uri=self.state_uri or None,
-                schema_evolution=self.schema_evolution,
-                s3_client=client,
-                latest_parquet=_is_true(self.latest_parquet),
-                keep_versions=whole_number("keep_versions", self.keep_versions) or 0,
-                lint=self.lint,
-                drift_reference=self.drift_reference or None,
-                fail_on_drift=self.fail_on_drift,
-                memory_limit=self.memory_limit,
-                scratch_dir=self.scratch_dir,
-                scratch_limit_bytes=self.scratch_limit_bytes,
-            )
+            comparisons: list[Mapping[str, Any]] = []
+            try:
+                features = build_feature_set(
+                    self.datamart,
+                    recipe,
+                    self.output_uri,
+                    partitions=self.partitions,
+                    partitioned=_is_true(self.partitioned),
+                    state_uri=self.state_uri or None,
+                    schema_evolution=self.schema_evolution,
+                    s3_client=client,
+                    latest_parquet=_is_true(self.latest_parquet),
+                    keep_versions=whole_number("keep_versions", self.keep_versions) or 0,
+                    lint=self.lint,
+                    drift_reference=self.drift_reference or None,
+                    fail_on_drift=self.fail_on_drift,
+                    on_drift=comparisons.append,
+                    engine=self.engine,
+                    spark=spark_address_for(self.spark_conn_id),
+                    memory_limit=self.memory_limit,
+                    scratch_dir=self.scratch_dir,
+                    scratch_limit_bytes=self.scratch_limit_bytes,
+                )
+            finally:
+                # Drift that fails the task is what somebody watches for; a build may have compared twice.
+                for comparison in comparisons[-1:]:
+                    emit(drift_metrics(comparison, features=self.drift_metrics), context)
             self._note_lineage(features, client)
         self.log.info(
             "%d features of %d rows (%d to train on) in %.1f s: %s",

@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -14,7 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from airflow_provider_mlbridge.features import OneHot, Recipe, Robust, Standard
+from airflow_provider_mlbridge.features import OneHot, Recipe, Robust, Standard, build_feature_set
+from airflow_provider_mlbridge.results import FeatureSet
+from airflow_provider_mlbridge.storage import read_manifest
 from tests.unit.features.tables import flights, read, write
 
 _CLIENT = """
@@ -26,6 +30,33 @@ fitted = Recipe.from_yaml(open(recipe).read()).fit(source, engine="spark", spark
 open(out + ".json", "w").write(fitted.to_json())
 fitted.transform(source, out, engine="spark", spark=url)
 """
+
+_TASK = """
+import json, sys, warnings
+warnings.simplefilter("ignore")
+from types import SimpleNamespace
+from airflow_provider_mlbridge.operators import FeatureBuildOperator
+source, recipe, out = sys.argv[1:]
+task = FeatureBuildOperator(task_id="features", datamart=source, recipe=recipe, output_uri=out,
+    aws_conn_id=None, engine="spark", spark_conn_id="cluster")
+ti = SimpleNamespace(dag_id="d", task_id="features", map_index=-1)
+print(json.dumps(task.execute({"ti": ti})))
+"""
+
+
+def run(code: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a client in a process without Java."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("SPARK_")}
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        env={**inherited, "JAVA_HOME": "/nonexistent", **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=Path(__file__).parents[2],
+    )
+    assert done.returncode == 0, done.stderr[-3_000:]
+    return done
 
 
 @pytest.fixture(scope="module")
@@ -82,17 +113,49 @@ def test_the_same_over_the_wire(server: str, tmp_path: Path) -> None:
     recipe = Recipe("r", steps, keys=["flight_id"], split={"by": "group", "keys": ["carrier"]})  # type: ignore[arg-type]
     (tmp_path / "recipe.yaml").write_text(recipe.to_yaml())
     out = tmp_path / "spark.parquet"
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("SPARK_")}
-    done = subprocess.run(
-        [sys.executable, "-c", _CLIENT, server, source, str(tmp_path / "recipe.yaml"), str(out)],
-        env={**environment, "JAVA_HOME": "/nonexistent"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        cwd=Path(__file__).parents[2],
-    )
-    assert done.returncode == 0, done.stderr[-3_000:]
+    run(_CLIENT, server, source, str(tmp_path / "recipe.yaml"), str(out))
     fitted = recipe.fit(source)
     assert (tmp_path / "spark.parquet.json").read_text() == fitted.to_json()
     fitted.transform(source, tmp_path / "duckdb.parquet")
     assert read(out) == read(tmp_path / "duckdb.parquet")
+
+
+def test_the_operator_with_a_connection(server: str, tmp_path: Path) -> None:
+    """With a user, and a setting of the session; the engine is in the manifest, not in the fingerprint."""
+    source = write(flights(300), tmp_path / "flights.parquet")
+    recipe = Recipe("r", [Standard("temp"), Robust("dep_delay")], keys=["flight_id"])
+    (tmp_path / "recipe.yaml").write_text(recipe.to_yaml())
+    host = server.removeprefix("sc://")
+    connection = f"spark-connect://mlops@{host}/?spark.sql.shuffle.partitions=1&use_ssl=false"
+    arguments = (source, str(tmp_path / "recipe.yaml"), str(tmp_path / "spark"))
+    done = run(_TASK, *arguments, AIRFLOW_CONN_CLUSTER=connection)
+    made = FeatureSet.from_dict(json.loads(done.stdout.splitlines()[-1]))
+    embedded = build_feature_set(source, recipe, str(tmp_path / "duckdb"))
+    assert made.fingerprint == embedded.fingerprint
+    assert read_manifest(made.uri).details["engine"] == "spark"
+    assert read_manifest(embedded.uri).details["engine"] == "duckdb"
+    assert read(f"{made.uri}features.parquet") == read(f"{embedded.uri}features.parquet")
+    # What one engine has published, the other returns as it is.
+    assert build_feature_set(source, recipe, str(tmp_path / "spark")).uri == made.uri
+
+
+def test_a_token_is_in_no_message(tmp_path: Path) -> None:
+    """Nobody listens there; and Spark's client quotes URLs that it cannot read."""
+    code = """
+import sys
+from airflow_provider_mlbridge.exceptions import ConfigurationError
+from airflow_provider_mlbridge.features import Recipe, Passthrough
+for url in sys.argv[2:]:
+    try:
+        Recipe("r", [Passthrough("temp")]).fit(sys.argv[1], engine="spark", spark=url)
+    except ConfigurationError as error:
+        print(error)
+"""
+    source = write(flights(20), tmp_path / "flights.parquet")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        place = f"sc://127.0.0.1:{taken.getsockname()[1]}"
+        urls = (f"{place}/;token=hidden-word", f"{place}/path;token=hidden-word", "sc:///;token=hidden-word")
+        done = run(code, source, *urls)
+    assert done.stdout.count("cannot be started or reached") == 3
+    assert "hidden-word" not in done.stdout + done.stderr

@@ -31,6 +31,7 @@ from airflow_provider_mlbridge.features import (
 )
 from airflow_provider_mlbridge.features.build import build_feature_set
 from airflow_provider_mlbridge.features.steps import STEP_TYPES
+from airflow_provider_mlbridge.storage import read_manifest
 from tests.unit.features.tables import flights, read, write
 from tests.unit.features.test_parity import LENIENT, _random_rows
 
@@ -204,6 +205,19 @@ def test_a_build_is_published(datamart: str, spark: Any, tmp_path: Path) -> None
         for old, row in zip(rows, spark_rows, strict=True)
         for name, value in old.items()
     )
+
+
+def test_a_partition_is_added_to_those_of_the_other_engine(datamart: str, spark: Any, tmp_path: Path) -> None:
+    recipe = Recipe("r", [Standard("x"), Passthrough("s")], keys=["id"], refit="never")
+    options: dict[str, Any] = {"partitioned": True, "drift_reference": "previous"}
+    build_feature_set(datamart, recipe, str(tmp_path), partitions={"part": "1"}, **options)
+    made = build_feature_set(
+        datamart, recipe, str(tmp_path), partitions={"part": "2"}, engine="spark", spark=spark, **options
+    )
+    details = read_manifest(made.uri).details
+    assert [item["engine"] for item in details["partitions"]] == ["duckdb", "spark"]
+    assert "engine" not in details
+    assert (Path(made.uri) / "part=2" / "drift.json").exists()
 
 
 def test_the_number_of_parts_does_not_matter(spark: Any, tmp_path: Path) -> None:

@@ -143,6 +143,7 @@ def test_airflow_loads_the_example_dags_as_a_bundle(python: Path, home: Path) ->
         "dataops_to_mlops_integration_dag",
         "dataops_to_mlops_integration_ssh",
         "features_by_partition",
+        "features_on_spark",
         "integration_by_asset",
         "integration_by_external_task",
         "integration_by_schedule",

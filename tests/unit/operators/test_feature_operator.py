@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow.sdk import Asset
+from airflow.sdk.exceptions import AirflowFailException
 
-from airflow_provider_mlbridge.exceptions import StorageUnavailableError
+from airflow_provider_mlbridge.exceptions import ConfigurationError, StorageUnavailableError
+from airflow_provider_mlbridge.observability import drift_metrics
 from airflow_provider_mlbridge.operators import FeatureBuildOperator
 from airflow_provider_mlbridge.results import FeatureSet
 
@@ -100,3 +102,125 @@ def test_assets_are_told_what_was_built(mart: str, tmp_path: Path, context: Any)
         "fingerprint": features["fingerprint"],
         "rows": 50,
     }
+
+
+def compared(**severities: float) -> dict[str, Any]:
+    """A comparison in which features are at these distances over their bands."""
+    return {
+        "drifted": sum(severity > 1 for severity in severities.values()),
+        "not_compared": 1,
+        "features": [
+            {"name": "not compared", "severity": 0.0, "figures": {}},
+            *(
+                {"name": name, "severity": severity, "figures": {"psi": {}}}
+                for name, severity in severities.items()
+            ),
+        ],
+    }
+
+
+def test_drift_is_told_of_the_features_that_drifted_most() -> None:
+    comparison = compared(**{f"f{number}": number / 10 for number in range(25)})
+    drifted, not_compared, *features = drift_metrics(comparison)
+    assert (drifted.name, drifted.value) == ("mlbridge.features.drifted", 14)
+    assert (not_compared.name, not_compared.value) == ("mlbridge.features.not_compared", 1)
+    assert {metric.name for metric in features} == {"mlbridge.features.drift"}
+    assert [(metric.tags["feature"], metric.value) for metric in features] == [
+        (f"f{number}", number / 10) for number in range(24, 14, -1)
+    ]
+    assert len(drift_metrics(comparison, features=3)) == 2 + 3
+    assert len(drift_metrics(comparison, features=0)) == 2
+    assert len(drift_metrics(comparison, features=99)) == 2 + 25
+
+
+def test_names_that_are_no_tags_are_told_once_with_the_larger_distance() -> None:
+    features = drift_metrics(compared(**{"a:b": 2.0, "a b": 3.0}))[2:]
+    assert [(metric.tags, metric.value) for metric in features] == [({"feature": "a_b"}, 3.0)]
+
+
+def test_drift_is_told_whether_or_not_it_fails_the_task(
+    write_parquet: Callable[..., Path], tmp_path: Path, context: Any, mocker: MockerFixture
+) -> None:
+    from airflow.sdk.observability import stats
+
+    gauge = mocker.patch.object(stats, "gauge")
+
+    def told() -> dict[tuple[str, str | None], float]:
+        found = {
+            (call.args[0].removeprefix("mlbridge.features."), call.kwargs["tags"].get("feature")): call.args[
+                1
+            ]
+            for call in gauge.call_args_list
+        }
+        gauge.reset_mock()
+        return found
+
+    def mart(name: str, shift: int) -> str:
+        columns = {"id": list(range(2000)), **{x: [i % 97 + shift for i in range(2000)] for x in ("x", "y")}}
+        return f"{write_parquet(f'{name}/a.parquet', columns).parent}/"
+
+    recipe = {"name": "r", "keys": ["id"], "steps": [{"type": "passthrough", "columns": ["x", "y"]}]}
+    options: dict[str, Any] = {"recipe": recipe, "drift_reference": "previous", "drift_metrics": 1}
+    build(mart("a", 0), tmp_path, **options).execute(context)
+    assert {name for name, _ in told()} == {"rows", "train_rows", "count"}
+    build(mart("b", 0), tmp_path, **options).execute(context)
+    calm = told()
+    assert (calm["drifted", None], calm["not_compared", None], calm["rows", None]) == (0, 0, 2000)
+    # Two features are alike, and one of them is told.
+    assert 0 <= calm["drift", "x"] < 1
+    assert ("drift", "y") not in calm
+    # A repeat finds the version there, and tells the same.
+    build(mart("b", 0), tmp_path, **options).execute(context)
+    assert told() == calm
+    with pytest.raises(AirflowFailException, match="2 of 2 features drifted"):
+        build(mart("c", 50), tmp_path, **options, fail_on_drift=True).execute(context)
+    failed = told()
+    assert failed["drifted", None] == 2
+    assert failed["drift", "x"] > 1
+    assert ("rows", None) not in failed
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"engine": "dask"}, "engine='dask' is not valid; valid are 'duckdb', 'spark'"),
+        ({"spark_conn_id": "cluster"}, "spark_conn_id='cluster' is given, but the engine is duckdb"),
+        ({"drift_metrics": -1}, "drift_metrics=-1 is not valid"),
+        ({"drift_metrics": True}, "drift_metrics=True is not valid"),
+    ],
+)
+def test_arguments_that_make_no_sense_are_refused_in_the_dag_file(
+    tmp_path: Path, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        build("s3://lake/mart/", tmp_path, **options)
+
+
+def test_the_connection_to_spark_is_handed_on(
+    tmp_path: Path, context: Any, features: dict[str, Any], mocker: MockerFixture,
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setenv("AIRFLOW_CONN_CLUSTER", "spark-connect://:hidden-word@connect:15003")
+    core = mocker.patch(
+        "airflow_provider_mlbridge.features.build.build_feature_set",
+        return_value=FeatureSet.from_dict(features),
+    )
+    mocker.patch("airflow_provider_mlbridge.operators.feature_build.is_listening", return_value=False)
+    task = build("/lake/mart/", tmp_path, engine="spark", spark_conn_id="cluster")
+    task.execute(context)
+    assert core.call_args.kwargs["engine"] == "spark"
+    assert core.call_args.kwargs["spark"].url == "sc://connect:15003/;token=hidden-word"
+    assert "hidden-word" not in repr(core.call_args) + "".join(capfd.readouterr())
+    # Without a connection Spark runs on the worker.
+    build("/lake/mart/", tmp_path, engine="spark").execute(context)
+    assert (core.call_args.kwargs["engine"], core.call_args.kwargs["spark"]) == ("spark", None)
+    with pytest.raises(AirflowFailException, match="spark_conn_id='nowhere': there is no such"):
+        build("/lake/mart/", tmp_path, engine="spark", spark_conn_id="nowhere").execute(context)
+
+
+def test_a_worker_without_pyspark_is_told_what_to_install(
+    mart: str, tmp_path: Path, context: Any, mocker: MockerFixture
+) -> None:
+    mocker.patch("airflow_provider_mlbridge.features.engines.find_spec", return_value=None)
+    with pytest.raises(AirflowFailException, match=r"MissingExtraError.*airflow-provider-mlbridge\[spark\]"):
+        build(mart, tmp_path, engine="spark").execute(context)
