@@ -163,14 +163,15 @@ def test_drift_is_told_whether_or_not_it_fails_the_task(
     options: dict[str, Any] = {"recipe": recipe, "drift_reference": "previous", "drift_metrics": 1}
     build(mart("a", 0), tmp_path, **options).execute(context)
     assert {name for name, _ in told()} == {"rows", "train_rows", "count"}
-    build(mart("b", 0), tmp_path, **options).execute(context)
+    unchanged = mart("b", 0)
+    build(unchanged, tmp_path, **options).execute(context)
     calm = told()
     assert (calm["drifted", None], calm["not_compared", None], calm["rows", None]) == (0, 0, 2000)
     # Two features are alike, and one of them is told.
     assert 0 <= calm["drift", "x"] < 1
     assert ("drift", "y") not in calm
     # A repeat finds the version there, and tells the same.
-    build(mart("b", 0), tmp_path, **options).execute(context)
+    build(unchanged, tmp_path, **options).execute(context)
     assert told() == calm
     with pytest.raises(AirflowFailException, match="2 of 2 features drifted"):
         build(mart("c", 50), tmp_path, **options, fail_on_drift=True).execute(context)
