@@ -140,7 +140,7 @@ def test_the_operator_with_a_connection(server: str, tmp_path: Path) -> None:
 
 
 def test_a_token_is_in_no_message(tmp_path: Path) -> None:
-    """Nobody listens there; and Spark's client quotes URLs that it cannot read."""
+    """Spark's client quotes what it cannot read of a URL; or nobody listens, or there is no host."""
     code = """
 import sys
 from airflow_provider_mlbridge.exceptions import ConfigurationError
@@ -152,10 +152,32 @@ for url in sys.argv[2:]:
         print(error)
 """
     source = write(flights(20), tmp_path / "flights.parquet")
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        place = f"sc://127.0.0.1:{taken.getsockname()[1]}"
-        urls = (f"{place}/;token=hidden-word", f"{place}/path;token=hidden-word", "sc:///;token=hidden-word")
-        done = run(code, source, *urls)
+    with socket.socket() as listening, socket.socket() as silent:
+        for place in (listening, silent):
+            place.bind(("127.0.0.1", 0))
+        listening.listen()
+        here, nowhere = (f"sc://127.0.0.1:{place.getsockname()[1]}" for place in (listening, silent))
+        done = run(
+            code,
+            source,
+            f"{here}/;token=hidden-word==",
+            f"{nowhere}/;token=hidden-word",
+            "sc:///;token=hidden-word",
+        )
+    assert "Parameter '...' should be provided" in done.stdout
     assert done.stdout.count("cannot be started or reached") == 3
     assert "hidden-word" not in done.stdout + done.stderr
+
+
+def test_settings_reach_a_session_that_is_started() -> None:
+    """On a master; those that values depend on are not overruled."""
+    code = """
+from airflow_provider_mlbridge.features.engines import SparkAddress
+from airflow_provider_mlbridge.features.engines.spark_sessions import own_session
+settings = {"spark.app.name": "mine", "spark.sql.shuffle.partitions": "3"}
+settings["spark.sql.session.timeZone"] = "CET"
+with own_session(SparkAddress("local[1]", {**settings, "spark.driver.host": "127.0.0.1"})) as session:
+    print([session.conf.get(name) for name in settings])
+"""
+    done = run(code, JAVA_HOME=os.environ.get("JAVA_HOME", ""))
+    assert done.stdout.splitlines()[-1] == "['mine', '3', 'UTC']"
