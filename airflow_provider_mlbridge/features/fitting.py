@@ -4,22 +4,26 @@ Learn a recipe's states from the training split.
 
 Steps are fitted in rounds. In each round all steps whose column is final (no step before it on the same
 column is waiting to be fitted) are answered together, in the passes that :mod:`~.summaries` describes; most
-recipes take one or two rounds.
+recipes take one or two rounds. A step that needs to know only the order of a column's values does not wait
+for steps before it that keep that order (see :mod:`~.chains`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from airflow_provider_mlbridge.exceptions import FitError
+from airflow_provider_mlbridge.features.chains import Chain, chains_of
 from airflow_provider_mlbridge.features.fitted import FittedRecipe
+from airflow_provider_mlbridge.features.kinds import Kind
 from airflow_provider_mlbridge.features.pipeline import FOLD_ALIAS, SPLIT_ALIAS, Pipeline, clean, start
 from airflow_provider_mlbridge.features.plan import Operation, bind, features_of
 from airflow_provider_mlbridge.features.recipe import Recipe
 from airflow_provider_mlbridge.features.session import FILE_INDEX, ROW_INDEX, Session
 from airflow_provider_mlbridge.features.splits import HashSplit
-from airflow_provider_mlbridge.features.steps import Summary
+from airflow_provider_mlbridge.features.steps import Needs, Summary
 from airflow_provider_mlbridge.features.summaries import Request, summarise
 from airflow_provider_mlbridge.features.target_statistics import LabelColumn
 
@@ -38,9 +42,10 @@ def fit_session(session: Session, recipe: Recipe) -> FittedRecipe:
         recipe,
         plan.inputs,
         split_state,
+        train_only=True,
         folds=supervised,
         lookups=session.lookups,
-    ).train()
+    )
     if _worth_keeping(recipe, plan.operations):
         train.table = session.keep(_needed(train, recipe, plan.operations), "train")
     rows = session.query(train.table.aggregate(n=train.table.count()))[0]["n"]
@@ -52,12 +57,11 @@ def fit_session(session: Session, recipe: Recipe) -> FittedRecipe:
             f"{session.snapshot.uri}: none of its {total} rows is in the training split (split: {shown}), so "
             f"nothing can be learned"
         )
-    states: list[dict[str, Any] | None] = [None] * len(plan.operations)
-    while any(state is None for state in states):
-        pipeline = train.copy()
-        label = _label(session, recipe, pipeline) if supervised else None
-        _round(session, pipeline, plan.operations, states, rows, label)
-    fitted = [state for state in states if state is not None]
+    label = _label(session, recipe, train) if supervised else None
+    rounds = _Rounds(session, train, plan.operations, rows, label)
+    while not rounds.done:
+        rounds.next()
+    fitted = rounds.fitted
     features = features_of(recipe, plan.inputs, plan.operations, fitted, list(session.columns))
     return FittedRecipe(
         recipe=recipe,
@@ -102,36 +106,121 @@ def _label(session: Session, recipe: Recipe, pipeline: Pipeline) -> LabelColumn 
     return LabelColumn(recipe.label, pipeline.names[recipe.label], kind, FOLD_ALIAS)
 
 
-def _round(
-    session: Session,
-    pipeline: Pipeline,
-    operations: Sequence[Operation],
-    states: list[dict[str, Any] | None],
-    rows: int,
-    label: LabelColumn | None,
-) -> None:
-    waiting: set[str] = set()
-    requests: list[tuple[int, Request]] = []
-    for index, operation in enumerate(operations):
-        if not waiting.isdisjoint((operation.column, *operation.reads)):
-            waiting.update(name for name, _ in operation.outputs(None))
-            continue
-        names = {name for name, _ in operation.outputs(None)}
-        state = states[index]
-        if state is None and not operation.needs:
-            state = states[index] = operation.step.fit(Summary(operation.where, rows, rows), operation.kind)
-        if state is None:
-            pipeline.column(operation.column)
-            alias = pipeline.names[operation.column]
-            request = Request(operation.where, alias, operation.kind, operation.needs, label)
-            requests.append((index, request))
-            waiting |= names
-        elif any(not names.isdisjoint((later.column, *later.reads)) for later in operations[index + 1 :]):
-            if operation.step.categories(state) is not None:
-                pipeline.look_ahead(list(zip(operations, states, strict=True))[index:])
-            pipeline.apply(operation, state)
-    if not requests:
-        return
-    answers = summarise(session.query, pipeline.flushed(), [request for _, request in requests], rows)
-    for (index, _), summary in zip(requests, answers, strict=True):
-        states[index] = operations[index].step.fit(summary, operations[index].kind)
+class _Rounds:
+    """
+    The states, as far as they are known.
+
+    :param train: the training rows.
+    :param rows: how many there are.
+    :param label: for steps that learn from it.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        train: Pipeline,
+        operations: Sequence[Operation],
+        rows: int,
+        label: LabelColumn | None,
+    ) -> None:
+        self._session = session
+        self._train = train
+        self._operations = operations
+        self._rows = rows
+        self._label = label
+        self._states: list[dict[str, Any] | None] = [None] * len(operations)
+        self._chains = chains_of(operations, train.names)
+        self._sources: dict[str, Summary] = {}
+        """What is known of the extremes of the datamart's columns."""
+        self._unclear: set[int] = set()
+        """Operations whose chain does not tell what they need."""
+
+    @property
+    def done(self) -> bool:
+        """Whether all are known."""
+        return all(state is not None for state in self._states)
+
+    @property
+    def fitted(self) -> list[dict[str, Any]]:
+        """The states that are known."""
+        return [state for state in self._states if state is not None]
+
+    def next(self) -> None:
+        """Fit all operations whose column is final, or follows from one that is."""
+        pipeline = self._train.copy()
+        operations, states = self._operations, self._states
+        waiting: set[str] = set()
+        requests: dict[int, Request] = {}
+        for index, operation in enumerate(operations):
+            names = {name for name, _ in operation.outputs(None)}
+            state = states[index]
+            if state is None and not operation.needs:
+                state = states[index] = self._fit(index, Summary(operation.where, self._rows, self._rows))
+            if not waiting.isdisjoint((operation.column, *operation.reads)):
+                if state is None and self._follows(index, requests):
+                    requests[index] = self._of_source(index)
+                waiting |= names
+            elif state is None:
+                requests[index] = self._of_column(index, pipeline)
+                waiting |= names
+            elif any(not names.isdisjoint(later.columns) for later in operations[index + 1 :]):
+                if operation.step.categories(state) is not None:
+                    pipeline.look_ahead(list(zip(operations, states, strict=True))[index:])
+                pipeline.apply(operation, state)
+        if not requests:
+            return
+        table = pipeline.flushed()
+        answers = summarise(self._session.query, table, list(requests.values()), self._rows)
+        for (index, request), summary in zip(requests.items(), answers, strict=True):
+            chain = self._chains[index]
+            if chain is not None and summary.minimum is not None and (request.made_of or not chain.links):
+                self._sources[chain.source] = replace(summary, order={})
+            if not request.made_of:
+                states[index] = self._fit(index, summary)
+                continue
+            derived = None
+            if chain is not None:
+                derived = chain.derive(operations, states, summary, operations[index].needs)
+            if derived is None:
+                self._unclear.add(index)
+            else:
+                states[index] = self._fit(index, derived)
+
+    def _fit(self, index: int, summary: Summary) -> dict[str, Any]:
+        operation = self._operations[index]
+        return operation.step.fit(summary, operation.kind)
+
+    def _follows(self, index: int, requests: Mapping[int, Request]) -> bool:
+        """Whether what is needed follows from a column of the datamart, with what else is asked for now."""
+        chain = self._chains[index]
+        return (
+            chain is not None
+            and index not in self._unclear
+            and not self._operations[index].reads
+            and chain.tells(self._operations[index].needs)
+            and all(link in requests or self._states[link] is not None for link in chain.links)
+        )
+
+    def _of_source(self, index: int) -> Request:
+        """What to ask of the column that this one was made of."""
+        operation = self._operations[index]
+        chain = self._chains[index] or Chain(operation.column)
+        alias, kind = self._train.names[chain.source], self._kind(chain.source)
+        needs = replace(operation.needs, extent=True)
+        known = None if needs.quantiles else self._sources.get(chain.source)
+        return Request(operation.where, alias, kind, needs, known=known, made_of=True, fills=chain.fills)
+
+    def _kind(self, source: str) -> Kind:
+        """The kind of a column of the datamart."""
+        return next(operation.kind for operation in self._operations if operation.column == source)
+
+    def _of_column(self, index: int, pipeline: Pipeline) -> Request:
+        """What to ask of the column itself."""
+        operation, chain = self._operations[index], self._chains[index]
+        pipeline.column(operation.column)
+        alias, known = pipeline.names[operation.column], None
+        if chain is not None and operation.needs == Needs(moments=True) and chain.source in self._sources:
+            known = chain.derive(
+                self._operations, self._states, self._sources[chain.source], Needs(extent=True)
+            )
+        return Request(operation.where, alias, operation.kind, operation.needs, self._label, known=known)

@@ -283,5 +283,7 @@ def _train(
         kind = session.kinds[name]
         if kind is not None:
             wanted[name] = kind
-    pipeline = start(session.table, session.columns, fitted.recipe, wanted, fitted.split_state).train()
+    pipeline = start(
+        session.table, session.columns, fitted.recipe, wanted, fitted.split_state, train_only=True
+    )
     return pipeline.table, pipeline.names

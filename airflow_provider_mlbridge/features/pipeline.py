@@ -169,12 +169,6 @@ class Pipeline:
         self.flush()
         return self.table
 
-    def train(self) -> Pipeline:
-        """The same over the rows of the training split alone."""
-        self.flush()
-        self.table = self.table.filter(self.table[SPLIT_ALIAS] == TRAIN)
-        return self
-
 
 def _key(operation: Operation) -> tuple[int, str]:
     return operation.position, operation.column
@@ -194,6 +188,7 @@ def start(
     inputs: Mapping[str, Kind],
     split_state: Mapping[str, Any],
     *,
+    train_only: bool = False,
     folds: bool = False,
     lookups: Lookups | None = None,
 ) -> Pipeline:
@@ -202,6 +197,7 @@ def start(
 
     Columns with a role (keys, label) are read when they are there: a table to be scored has no label.
 
+    :param train_only: leave the rows of the other splits out.
     :param folds: whether the rows are those to learn from, and those of the training split get the number
         that shares them out to folds, see :class:`~.steps.base.Input`.
     :param lookups: see :class:`Pipeline`.
@@ -224,9 +220,10 @@ def start(
         cleaned = table.select(
             **{name: clean(table[name], columns[name]) for name in split.columns()}, **selected, **place
         )
-        started = cleaned.select(
-            *names.values(), *place, **{SPLIT_ALIAS: split.expression(cleaned, split_state)}
-        )
+        where = split.expression(cleaned, split_state)
+        if train_only:
+            cleaned, where = cleaned.filter(split.train_rows(cleaned, split_state)), ibis.literal(TRAIN)
+        started = cleaned.select(*names.values(), *place, **{SPLIT_ALIAS: where})
     else:
         started = table.select(**selected, **place)
     if folds:

@@ -22,7 +22,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_mlbridge.exceptions import FitError
-from airflow_provider_mlbridge.features.steps.base import Summary, as_float
+from airflow_provider_mlbridge.features.steps.base import (
+    as_float,
+)
 from airflow_provider_mlbridge.features.steps.numeric import within_rounding
 from airflow_provider_mlbridge.features.steps.scaling import (
     log1p_expression,
@@ -30,6 +32,7 @@ from airflow_provider_mlbridge.features.steps.scaling import (
     power_expression,
     power_function,
 )
+from airflow_provider_mlbridge.features.steps.summary import Summary
 from airflow_provider_mlbridge.features.sums import Scale
 
 if TYPE_CHECKING:

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, date, datetime, timedelta
+from itertools import takewhile
 from typing import Any, ClassVar, Self
 
 from airflow_provider_mlbridge.exceptions import FitError, InvalidRecipeError
@@ -43,9 +44,26 @@ class Split:
         """What must be known of the data, as plain JSON; ``table`` has the columns under their own names."""
         return {}
 
+    def branches(self, table: Any, state: Mapping[str, Any]) -> list[tuple[Any, str]]:
+        """Ibis booleans, and the part of a row for which one is the first to be true; others are test."""
+        raise NotImplementedError
+
     def expression(self, table: Any, state: Mapping[str, Any]) -> Any:
         """Ibis string: train, validation, test or gap."""
-        raise NotImplementedError
+        import ibis
+
+        return ibis.cases(*self.branches(table, state), else_=TEST)
+
+    def train_rows(self, table: Any, state: Mapping[str, Any]) -> Any:
+        """
+        Ibis boolean, true for rows of the training split.
+
+        The same as to compare :meth:`expression`, in words that let an engine leave out files and row groups.
+        """
+        import ibis
+
+        leading = takewhile(lambda branch: branch[1] == TRAIN, self.branches(table, state))
+        return ibis.or_(*(condition for condition, _ in leading))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON with ``by`` first; options at their default are left out."""
@@ -117,7 +135,7 @@ class HashSplit(Split):
                     f"string, date and bool, which every engine writes as the same text"
                 )
 
-    def expression(self, table: Any, state: Mapping[str, Any]) -> Any:
+    def branches(self, table: Any, state: Mapping[str, Any]) -> list[tuple[Any, str]]:
         import ibis
 
         joined: Any = ibis.literal(f"{self.salt}:")
@@ -130,7 +148,7 @@ class HashSplit(Split):
         branches = [(bucket < _threshold(self.train), TRAIN)]
         if self.validation:
             branches.append((bucket < _threshold(self.train + self.validation), VALIDATION))
-        return ibis.cases(*branches, else_=TEST)
+        return branches
 
 
 def _threshold(share: float) -> str:
@@ -163,11 +181,11 @@ class GroupSplit(HashSplit):
                 "split by group: keys is empty; name the columns that identify the group"
             )
 
-    def expression(self, table: Any, state: Mapping[str, Any]) -> Any:
+    def branches(self, table: Any, state: Mapping[str, Any]) -> list[tuple[Any, str]]:
         import ibis
 
-        missing: Any = ibis.or_(*(table[name].isnull() for name in self.keys))
-        return ibis.ifelse(missing, ibis.literal(TEST), super().expression(table, state))
+        known: Any = ibis.and_(*(table[name].notnull() for name in self.keys))
+        return [(known & condition, name) for condition, name in super().branches(table, state)]
 
 
 @dataclass(frozen=True)
@@ -261,7 +279,7 @@ class TimeSplit(Split):
             state[name] = boundary.isoformat()
         return state
 
-    def expression(self, table: Any, state: Mapping[str, Any]) -> Any:
+    def branches(self, table: Any, state: Mapping[str, Any]) -> list[tuple[Any, str]]:
         import ibis
 
         time = table[self.column].cast("timestamp")
@@ -279,7 +297,7 @@ class TimeSplit(Split):
             ):
                 literal = ibis.literal(end)
                 branches.append((time < literal if until is None else time <= literal, where))
-        return ibis.cases(*branches, else_=TEST)
+        return branches
 
     def _before(self, moment: datetime) -> datetime:
         """The end of a split whose boundary is this moment."""
@@ -343,13 +361,13 @@ class ColumnSplit(Split):
                     f"{value!r} is {expected[type(value)]}"
                 )
 
-    def expression(self, table: Any, state: Mapping[str, Any]) -> Any:
+    def branches(self, table: Any, state: Mapping[str, Any]) -> list[tuple[Any, str]]:
         import ibis
 
         value = table[self.column]
         branches = [(value == ibis.literal(item), TRAIN) for item in self.train]
         branches += [(value == ibis.literal(item), VALIDATION) for item in self.validation]
-        return ibis.cases(*branches, else_=TEST)
+        return branches
 
 
 SPLITS: dict[str, type[Split]] = {

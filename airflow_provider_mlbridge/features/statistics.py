@@ -9,12 +9,13 @@ from fractions import Fraction
 from typing import Any
 
 from airflow_provider_mlbridge.features.kinds import SCALAR
+from airflow_provider_mlbridge.features.moments import Moments
 from airflow_provider_mlbridge.features.plan import Feature
 from airflow_provider_mlbridge.features.quantiles import positive_zero
 from airflow_provider_mlbridge.features.session import Extent
 from airflow_provider_mlbridge.features.steps import Needs, Summary
 from airflow_provider_mlbridge.features.steps.base import literal
-from airflow_provider_mlbridge.features.summaries import Moments, Query, Request, first_pass
+from airflow_provider_mlbridge.features.summaries import Query, Request, first_pass
 
 COLUMNS_AT_A_TIME = 50
 

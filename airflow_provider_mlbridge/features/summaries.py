@@ -15,8 +15,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from airflow_provider_mlbridge.exceptions import FitError
+from airflow_provider_mlbridge.features.chains import source_ranks
 from airflow_provider_mlbridge.features.kinds import SCALAR, Kind
+from airflow_provider_mlbridge.features.moments import Moments
 from airflow_provider_mlbridge.features.power import fit_powers
 from airflow_provider_mlbridge.features.quantiles import (
     MOST_VALUES,
@@ -27,13 +28,15 @@ from airflow_provider_mlbridge.features.quantiles import (
     interpolate,
     numbered,
     positive_zero,
-    ranks_of,
     sample_shares,
     values_at,
 )
 from airflow_provider_mlbridge.features.session import FILE_INDEX, ROW_INDEX
-from airflow_provider_mlbridge.features.steps.base import Needs, Summary, as_float, literal
-from airflow_provider_mlbridge.features.sums import Scale
+from airflow_provider_mlbridge.features.steps.base import (
+    as_float,
+    literal,
+)
+from airflow_provider_mlbridge.features.steps.summary import Needs, Summary
 from airflow_provider_mlbridge.features.target_statistics import LabelColumn, target_statistics
 
 Query = Callable[[Any], list[dict[str, Any]]]
@@ -52,6 +55,10 @@ class Request:
     :param kind: its kind.
     :param needs: what is wanted.
     :param label: the label, for needs that concern it.
+    :param known: what is known of its extremes already.
+    :param made_of: whether the needs are those of a column made of this one, see :mod:`~.chains`: instead of
+        quantiles the answer has the values of the ranks that they follow from.
+    :param fills: whether that column has values in place of missing ones.
     """
 
     where: str
@@ -59,6 +66,9 @@ class Request:
     kind: Kind
     needs: Needs
     label: LabelColumn | None = None
+    known: Summary | None = None
+    made_of: bool = False
+    fills: bool = False
 
 
 def summarise(
@@ -84,13 +94,10 @@ def summarise(
     found = _later_passes(query, table, requests, searches, moments)
     for index, (mean, std) in moments.results(found).items():
         summaries[index] = replace(summaries[index], mean=mean, std=std)
-    for index, search in searches.items():
-        count = summaries[index].count
-        values = {
-            quantile: interpolate(quantile, count, search.found)
-            for quantile in sorted(set(requests[index].needs.quantiles))
-        }
-        summaries[index] = replace(summaries[index], quantiles=values)
+    for index, request in enumerate(requests):
+        if request.alias in searches and request.needs.quantiles:
+            order = searches[request.alias].found
+            summaries[index] = _ranked(summaries[index], request, order)
     powers = {
         index: (request, summaries[index]) for index, request in enumerate(requests) if request.needs.power
     }
@@ -98,9 +105,9 @@ def summarise(
         summaries[index] = replace(summaries[index], power=power)
     for index, request in enumerate(requests):
         if request.needs.mode:
-            summaries[index] = replace(summaries[index], mode=_mode(query, table, request))
+            summaries[index] = _with_mode(query, table, request, summaries[index])
         if request.needs.categories:
-            summaries[index] = replace(summaries[index], categories=_categories(query, table, request))
+            summaries[index] = _with_categories(query, table, request, summaries[index])
         if request.needs.target_folds and request.label is not None:
             target = target_statistics(
                 query,
@@ -115,152 +122,158 @@ def summarise(
     return summaries
 
 
+def _ranked(summary: Summary, request: Request, order: Mapping[int, float]) -> Summary:
+    count, quantiles = summary.count, request.needs.quantiles
+    if request.made_of:
+        ranks = source_ranks(quantiles, count, summary.rows, fills=request.fills)
+        return replace(summary, order={rank: order[rank] for rank in ranks})
+    return replace(
+        summary,
+        quantiles={quantile: interpolate(quantile, count, order) for quantile in sorted(set(quantiles))},
+    )
+
+
 def first_pass(
     query: Query, table: Any, requests: Sequence[Request], rows: int
-) -> tuple[list[Summary], dict[int, Ranks]]:
-    """Counts and extremes of the columns of all requests, and where to search for quantiles, by index."""
+) -> tuple[list[Summary], dict[str, Ranks]]:
+    """Counts and extremes of the columns of all requests, and where to search for quantiles, by alias."""
     import ibis
 
+    # Names of users are no names for results: engines do not tell all of them apart.
+    places = _places(requests)
     aggregates: dict[str, Any] = {}
-    many = rows > MOST_VALUES
+    samples: dict[str, list[str]] = {}
     for index, request in enumerate(requests):
-        value, needs = table[request.alias], request.needs
-        aggregates[f"n{index}"] = value.count()
-        if (needs.extent or needs.moments) and request.kind in SCALAR:
+        value, needs, place = table[request.alias], request.needs, places[request.alias]
+        if request.known is not None or needs.only_groups:
+            continue
+        aggregates[f"n{place}"] = value.count()
+        if request.kind in SCALAR:
             number = as_float(value, request.kind)
-            aggregates[f"min{index}"] = number.min()
-            aggregates[f"max{index}"] = number.max()
-        if needs.magnitude:
-            number = as_float(value, request.kind)
-            finite = ibis.ifelse(number.isinf(), ibis.null("float64"), number.abs())
-            aggregates[f"magnitude{index}"] = finite.max()
-        if needs.quantiles and many:
-            shares = sample_shares(needs.quantiles, min(rows, SAMPLE_VALUES)) or [0.5]
-            number = as_float(value, request.kind)
-            aggregates[f"sample{index}"] = values_at(number, shares, drawn(table, rows))
+            if needs.extent or needs.moments:
+                aggregates[f"min{place}"] = number.min()
+                aggregates[f"max{place}"] = number.max()
+            if needs.magnitude:
+                finite = ibis.ifelse(number.isinf(), ibis.null("float64"), number.abs())
+                aggregates[f"magnitude{place}"] = finite.max()
+            if needs.quantiles and rows > MOST_VALUES:
+                found = _samples(number, request, rows, drawn(table, rows))
+                names = {f"sample{index}_{number}": value for number, value in enumerate(found)}
+                aggregates |= names
+                samples.setdefault(request.alias, []).extend(names)
     answer = query(table.aggregate(**aggregates))[0] if aggregates else {}
-    infinite = _infinite(query, table, requests, answer)
-    summaries, searches = [], {}
-    for index, request in enumerate(requests):
-        count = answer[f"n{index}"]
-        summary = Summary(
-            where=request.where,
-            rows=rows,
-            count=count,
-            minimum=positive_zero(answer.get(f"min{index}")),
-            maximum=positive_zero(answer.get(f"max{index}")),
-            infinite=infinite.get(f"inf{index}", 0),
-            magnitude=answer.get(f"magnitude{index}"),
+    infinite = _infinite(query, table, requests, answer, places)
+    summaries: list[Summary] = []
+    ranks: dict[str, set[int]] = {}
+    for request in requests:
+        if request.known is not None:
+            summaries.append(replace(request.known, where=request.where))
+            continue
+        place = places[request.alias]
+        count = answer.get(f"n{place}", 0)
+        summaries.append(
+            Summary(
+                where=request.where,
+                rows=rows,
+                count=count,
+                minimum=positive_zero(answer.get(f"min{place}")),
+                maximum=positive_zero(answer.get(f"max{place}")),
+                infinite=infinite.get(request.alias, 0),
+                magnitude=answer.get(f"magnitude{place}"),
+            )
         )
-        summaries.append(summary)
         if request.needs.quantiles and count:
-            pivots = {positive_zero(value) for value in answer.get(f"sample{index}") or ()}
-            searches[index] = Ranks(count, ranks_of(request.needs.quantiles, count), sorted(pivots))
+            found = source_ranks(request.needs.quantiles, count, rows, fills=request.fills)
+            ranks.setdefault(request.alias, set()).update(found)
+    searches: dict[str, Ranks] = {}
+    for alias, wanted in ranks.items():
+        drawn_pivots = [value for name in samples.get(alias, ()) for value in answer[name] or ()]
+        pivots = {positive_zero(value) for value in drawn_pivots if not math.isinf(value)}
+        searches[alias] = Ranks(answer[f"n{places[alias]}"], sorted(wanted), sorted(pivots))
     return summaries, searches
 
 
+def _samples(number: Any, request: Request, rows: int, where: Any) -> list[Any]:
+    """Values of a sample that are likely to be next to the ranks that are wanted."""
+    shares = sample_shares(request.needs.quantiles, min(rows, SAMPLE_VALUES)) or [0.5]
+    if not request.fills:
+        return [values_at(number, shares, where)]
+    # Whatever is filled in for missing values lies between the smallest and the largest there are.
+    ends = (number.fill_null(literal(end)) for end in (-math.inf, math.inf))
+    return [values_at(filled, shares, where) for filled in ends]
+
+
 def _infinite(
-    query: Query, table: Any, requests: Sequence[Request], answer: Mapping[str, Any]
+    query: Query,
+    table: Any,
+    requests: Sequence[Request],
+    answer: Mapping[str, Any],
+    places: Mapping[str, int],
 ) -> dict[str, int]:
-    """How many values are infinite, in the few columns whose extremes say that some are."""
+    """How many values are infinite by alias, in the few columns whose extremes say that some are."""
     counted: dict[str, Any] = {}
-    for index, request in enumerate(requests):
-        extremes = [answer.get(f"{name}{index}") for name in ("min", "max")]
+    for request in requests:
+        extremes = [answer.get(f"{name}{places[request.alias]}") for name in ("min", "max")]
         if any(value is not None and math.isinf(value) for value in extremes):
-            counted[f"inf{index}"] = count_if(as_float(table[request.alias], request.kind).isinf())
-    return query(table.aggregate(**counted))[0] if counted else {}
+            number = as_float(table[request.alias], request.kind)
+            counted[f"n{places[request.alias]}"] = count_if(number.isinf())
+    found = query(table.aggregate(**counted))[0] if counted else {}
+    return {alias: found[f"n{place}"] for alias, place in places.items() if f"n{place}" in found}
+
+
+def _places(requests: Sequence[Request]) -> dict[str, int]:
+    """A number for each alias."""
+    return {alias: place for place, alias in enumerate(dict.fromkeys(item.alias for item in requests))}
 
 
 def _later_passes(
     query: Query,
     table: Any,
     requests: Sequence[Request],
-    searches: Mapping[int, Ranks],
+    searches: Mapping[str, Ranks],
     moments: Moments,
 ) -> dict[str, Any]:
     """Ask for moments, and for ranks until all are found; return what is known of the moments."""
     found: dict[str, Any] = {}
     aggregates = moments.aggregates()
+    kinds = {request.alias: request.kind for request in requests}
+    places = _places(requests)
+    numbers = {alias: as_float(table[alias], kinds[alias]) for alias in searches}
     while aggregates or not all(search.done for search in searches.values()):
-        for index, search in searches.items():
-            number = as_float(table[requests[index].alias], requests[index].kind)
-            aggregates |= {f"{name}_{index}": count for name, count in search.counts(number).items()}
+        for alias, search in searches.items():
+            counts = search.counts(numbers[alias])
+            aggregates |= {f"{name}_{places[alias]}": count for name, count in counts.items()}
         answer = query(table.aggregate(**aggregates))[0] if aggregates else {}
-        for index, search in searches.items():
-            own = f"_{index}"
+        for alias, search in searches.items():
+            own = f"_{places[alias]}"
             search.take_counts(
                 {name.removesuffix(own): answer[name] for name in answer if name.endswith(own)}
             )
-            search.pick(query, table, as_float(table[requests[index].alias], requests[index].kind))
+            search.pick(query, table, numbers[alias])
         found |= answer
         aggregates = {}
     return found
 
 
-def _range_overflows(summary: Summary) -> bool:
-    return not math.isfinite(float(summary.maximum) - float(summary.minimum))
-
-
-class Moments:
-    """
-    Mean and standard deviation of some columns.
-
-    :param wanted: request and what is known so far, by index.
-    :param lenient: leave out what cannot be computed.
-    :raises FitError: when the range of a column is too large, unless ``lenient``.
-    """
-
-    def __init__(self, table: Any, wanted: Mapping[int, tuple[Request, Summary]], *, lenient: bool) -> None:
-        self._table = table
-        self._wanted = wanted
-        self._known: dict[int, tuple[float | None, float | None]] = {}
-        self._scales: dict[int, Scale] = {}
-        for index, (_, summary) in wanted.items():
-            if not summary.count or summary.infinite or (lenient and _range_overflows(summary)):
-                self._known[index] = (None, None)
-            elif summary.minimum == summary.maximum:
-                self._known[index] = (float(summary.minimum), 0.0)
-            elif _range_overflows(summary):
-                raise FitError(
-                    f"{summary.where}: the range of the values is too large for a float. Bound them with a "
-                    f"clip step before this one."
-                )
-            else:
-                self._scales[index] = Scale.of(float(summary.minimum), float(summary.maximum))
-
-    def aggregates(self) -> dict[str, Any]:
-        """What to ask, by name."""
-        aggregates: dict[str, Any] = {}
-        for index, scale in self._scales.items():
-            request = self._wanted[index][0]
-            number = as_float(self._table[request.alias], request.kind)
-            aggregates[f"sum{index}"] = scale.sum_of(number)
-            aggregates[f"squares{index}"] = scale.squares_of(number)
-        return aggregates
-
-    def results(self, answer: Mapping[str, Any]) -> dict[int, tuple[float | None, float | None]]:
-        """Mean and standard deviation by index; None where they cannot be computed."""
-        results = dict(self._known)
-        for index, scale in self._scales.items():
-            count = self._wanted[index][1].count
-            results[index] = scale.moments(answer[f"sum{index}"], answer[f"squares{index}"], count)
-        return results
-
-
-def _mode(query: Query, table: Any, request: Request) -> Any:
-    counted = _counted(table, request)
+def _with_mode(query: Query, table: Any, request: Request, summary: Summary) -> Summary:
     import ibis
 
+    counted = _counted(table, request)
+    counted = counted.mutate(total=counted.n.sum().over())
     rows = query(counted.order_by([ibis.desc("n"), ibis.asc("value")]).limit(1))
-    return rows[0]["value"] if rows else None
+    if not rows:
+        return summary
+    return replace(summary, mode=rows[0]["value"], count=int(rows[0]["total"]))
 
 
-def _categories(query: Query, table: Any, request: Request) -> tuple[tuple[Any, int], ...] | None:
+def _with_categories(query: Query, table: Any, request: Request, summary: Summary) -> Summary:
     limit = _limit(request)
     rows = query(_counted(table, request).limit(limit + 1))
     if len(rows) > limit:
-        return None
-    return tuple(sorted((row["value"], int(row["n"])) for row in rows))
+        # What else there is does not matter: no step goes on without the categories.
+        return replace(summary, categories=None, count=sum(int(row["n"]) for row in rows))
+    categories = tuple(sorted((row["value"], int(row["n"])) for row in rows))
+    return replace(summary, categories=categories, count=sum(number for _, number in categories))
 
 
 def _limit(request: Request) -> int:

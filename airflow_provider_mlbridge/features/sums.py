@@ -16,6 +16,9 @@ from typing import Any
 
 from airflow_provider_mlbridge.features.steps.base import literal
 
+_SQUARED = 2**31 - 1
+"""Whole numbers up to this have 32 bits, and their squares 64."""
+
 
 @dataclass(frozen=True)
 class Scale:
@@ -25,15 +28,23 @@ class Scale:
     :param centre: middle of the range.
     :param sum_scale: factor of the distances that are added.
     :param square_scale: factor of those whose squares are added.
+    :param whole: whether they are whole numbers that are added as they are.
     """
 
     centre: float
     sum_scale: float
     square_scale: float
+    whole: bool = False
 
     @classmethod
-    def of(cls, low: float, high: float) -> Scale:
-        """For values from ``low`` to ``high``, which differ by a finite number that is not 0."""
+    def of(cls, low: float, high: float, *, whole: bool = False) -> Scale:
+        """
+        For values from ``low`` to ``high``, which differ by a finite number that is not 0.
+
+        :param whole: whether all are whole numbers, of an integer type.
+        """
+        if whole and max(-low, high) <= _SQUARED:
+            return cls(0.0, 1.0, 1.0, whole=True)
         centre = low / 2 + high / 2
         exponent = math.frexp(max(high - centre, centre - low))[1]
         return cls(
@@ -41,11 +52,15 @@ class Scale:
         )
 
     def sum_of(self, number: Any) -> Any:
-        """The sum of the distances of an Ibis float, as an integer."""
+        """The sum of the distances of an Ibis float, as an integer; of an Ibis integer when ``whole``."""
+        if self.whole:
+            return _wide(number).sum()
         return (self._distance(number) * literal(self.sum_scale)).cast("int64").sum()
 
     def squares_of(self, number: Any) -> Any:
         """The sum of their squares, as an integer."""
+        if self.whole:
+            return (_wide(number) * _wide(number)).sum()
         root = self._distance(number) * literal(self.square_scale)
         return (root * root).cast("int64").sum()
 
@@ -69,3 +84,8 @@ class Scale:
         variance = Fraction(int(squares), count) - (offset * Fraction(self.square_scale)) ** 2
         mean = float(Fraction(self.centre) + offset)
         return mean, math.sqrt(max(float(variance), 0.0)) / self.square_scale
+
+
+def _wide(number: Any) -> Any:
+    # Ibis may take the number to have 64 bits already, and would then leave the cast out.
+    return number.cast("int32").cast("int64")

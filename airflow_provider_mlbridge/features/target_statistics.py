@@ -16,7 +16,11 @@ from typing import Any
 
 from airflow_provider_mlbridge.exceptions import FitError
 from airflow_provider_mlbridge.features.kinds import Kind
-from airflow_provider_mlbridge.features.steps.base import Needs, TargetStatistics, as_float, literal
+from airflow_provider_mlbridge.features.steps.base import (
+    as_float,
+    literal,
+)
+from airflow_provider_mlbridge.features.steps.summary import Needs, TargetStatistics
 
 Query = Callable[[Any], list[dict[str, Any]]]
 

@@ -7,7 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from airflow_provider_mlbridge.exceptions import InvalidRecipeError
-from airflow_provider_mlbridge.features.steps.base import Check, Needs, Step, Summary
+from airflow_provider_mlbridge.features.steps.base import (
+    Check,
+    Step,
+)
 from airflow_provider_mlbridge.features.steps.bins import Bins, QuantileBins
 from airflow_provider_mlbridge.features.steps.categories import OneHot, Ordinal
 from airflow_provider_mlbridge.features.steps.dates import Cyclical, DateParts
@@ -17,6 +20,7 @@ from airflow_provider_mlbridge.features.steps.impute import Impute
 from airflow_provider_mlbridge.features.steps.numeric import Clip, Log1p, MinMax, Standard
 from airflow_provider_mlbridge.features.steps.passthrough import Passthrough
 from airflow_provider_mlbridge.features.steps.scaling import Robust, YeoJohnson
+from airflow_provider_mlbridge.features.steps.summary import Needs, Summary
 from airflow_provider_mlbridge.features.steps.target import Target
 from airflow_provider_mlbridge.features.steps.windows import GroupAggregate, Lag, Rolling
 

@@ -19,15 +19,14 @@ from airflow_provider_mlbridge.features.kinds import Kind
 from airflow_provider_mlbridge.features.steps.base import (
     Check,
     Input,
-    Needs,
     RowFunction,
     State,
-    Summary,
     as_float,
     as_int,
     literal,
 )
 from airflow_provider_mlbridge.features.steps.numeric import NumberStep, finite_quantile
+from airflow_provider_mlbridge.features.steps.summary import Needs, Summary
 
 OUT_OF_RANGE = ("clip", "null", "error")
 MAX_BINS = 255

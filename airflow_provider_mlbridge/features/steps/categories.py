@@ -16,15 +16,14 @@ from airflow_provider_mlbridge.features.kinds import Kind
 from airflow_provider_mlbridge.features.steps.base import (
     Check,
     Input,
-    Needs,
     RowFunction,
     State,
     Step,
-    Summary,
     as_int,
     flag,
     literal,
 )
+from airflow_provider_mlbridge.features.steps.summary import Needs, Summary
 
 UNKNOWN = ("error", "other", "ignore")
 MISSING = ("error", "category", "ignore")

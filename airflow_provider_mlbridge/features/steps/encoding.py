@@ -17,11 +17,9 @@ from airflow_provider_mlbridge.features.kinds import Kind
 from airflow_provider_mlbridge.features.steps.base import (
     Check,
     Input,
-    Needs,
     RowFunction,
     State,
     Step,
-    Summary,
     as_int,
     flag,
     literal,
@@ -35,6 +33,7 @@ from airflow_provider_mlbridge.features.steps.categories import (
     policy_checks,
     refuse,
 )
+from airflow_provider_mlbridge.features.steps.summary import Needs, Summary
 
 MAX_ENCODED = 200_000
 """The most different values that are looked up one by one."""

@@ -14,15 +14,15 @@ from airflow_provider_mlbridge.features import options
 from airflow_provider_mlbridge.features.kinds import SCALAR, Kind
 from airflow_provider_mlbridge.features.steps.base import (
     Input,
-    Needs,
+    Monotone,
     RowFunction,
     State,
     Step,
-    Summary,
     as_float,
     flag,
     literal,
 )
+from airflow_provider_mlbridge.features.steps.summary import Needs, Summary
 
 STRATEGIES = ("mean", "median", "mode", "constant")
 
@@ -40,6 +40,8 @@ class Impute(Step):
 
     TYPE: ClassVar[str] = "impute"
     KINDS: ClassVar[tuple[Kind, ...]] = (*SCALAR, "string")
+    MONOTONE: ClassVar[Monotone] = "exact"
+    FILLS: ClassVar[bool] = True
 
     strategy: str = "mean"
     value: float | str | bool | None = None
@@ -62,7 +64,7 @@ class Impute(Step):
     def needs(self, kind: Kind) -> Needs:
         self._result_kind(kind)
         return Needs(
-            extent=self.strategy in ("mean", "median"),
+            extent=self.strategy == "median",
             quantiles=(0.5,) if self.strategy == "median" else (),
             moments=self.strategy == "mean",
             mode=self.strategy == "mode",

@@ -16,14 +16,14 @@ from airflow_provider_mlbridge.features.kinds import SCALAR, Kind
 from airflow_provider_mlbridge.features.steps.base import (
     Check,
     Input,
-    Needs,
+    Monotone,
     RowFunction,
     State,
     Step,
-    Summary,
     as_float,
     literal,
 )
+from airflow_provider_mlbridge.features.steps.summary import Needs, Summary
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,7 @@ class Clip(NumberStep):
     """
 
     TYPE: ClassVar[str] = "clip"
+    MONOTONE: ClassVar[Monotone] = "exact"
 
     lower: float | None = None
     upper: float | None = None
@@ -151,6 +152,7 @@ class Log1p(NumberStep):
     """
 
     TYPE: ClassVar[str] = "log1p"
+    MONOTONE: ClassVar[Monotone] = "rounded"
 
     invalid: str = "error"
 
@@ -209,6 +211,7 @@ class Standard(NumberStep):
     """
 
     TYPE: ClassVar[str] = "standard"
+    MONOTONE: ClassVar[Monotone] = "exact"
 
     with_mean: bool = True
     with_std: bool = True
@@ -218,7 +221,7 @@ class Standard(NumberStep):
         options.boolean(self.TYPE, "with_std", self.with_std)
 
     def needs(self, kind: Kind) -> Needs:
-        return Needs(extent=True, moments=True)
+        return Needs(moments=True)
 
     def fit(self, summary: Summary, kind: Kind) -> dict[str, Any]:
         summary.require_finite()
@@ -250,6 +253,7 @@ class MinMax(NumberStep):
     """
 
     TYPE: ClassVar[str] = "min_max"
+    MONOTONE: ClassVar[Monotone] = "exact"
 
     low: float = 0.0
     high: float = 1.0

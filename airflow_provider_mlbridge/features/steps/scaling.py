@@ -22,14 +22,14 @@ from airflow_provider_mlbridge.features import options
 from airflow_provider_mlbridge.features.kinds import Kind
 from airflow_provider_mlbridge.features.steps.base import (
     Input,
-    Needs,
+    Monotone,
     RowFunction,
     State,
-    Summary,
     as_float,
     literal,
 )
 from airflow_provider_mlbridge.features.steps.numeric import NumberStep, finite_quantile, within_rounding
+from airflow_provider_mlbridge.features.steps.summary import Needs, Summary
 
 _EPSILON = sys.float_info.epsilon
 
@@ -51,6 +51,7 @@ class Robust(NumberStep):
     """
 
     TYPE: ClassVar[str] = "robust"
+    MONOTONE: ClassVar[Monotone] = "exact"
 
     with_centering: bool = True
     with_scaling: bool = True
@@ -126,6 +127,7 @@ class YeoJohnson(NumberStep):
     """
 
     TYPE: ClassVar[str] = "yeo_johnson"
+    MONOTONE: ClassVar[Monotone] = "rounded"
 
     standardize: bool = True
 

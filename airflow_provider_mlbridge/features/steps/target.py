@@ -15,11 +15,9 @@ from airflow_provider_mlbridge.features.kinds import SCALAR, Kind
 from airflow_provider_mlbridge.features.steps.base import (
     Check,
     Input,
-    Needs,
     RowFunction,
     State,
     Step,
-    Summary,
     literal,
 )
 from airflow_provider_mlbridge.features.steps.categories import (
@@ -29,6 +27,7 @@ from airflow_provider_mlbridge.features.steps.categories import (
     too_many,
 )
 from airflow_provider_mlbridge.features.steps.encoding import MAX_ENCODED
+from airflow_provider_mlbridge.features.steps.summary import Needs, Summary
 
 AUTO = "auto"
 PRIOR = "prior"

@@ -44,13 +44,12 @@ from airflow_provider_mlbridge.features.durations import duration, microseconds
 from airflow_provider_mlbridge.features.kinds import SCALAR, Kind
 from airflow_provider_mlbridge.features.steps.base import (
     HistoryFunction,
-    Needs,
     Roles,
     State,
     Step,
-    Summary,
     literal,
 )
+from airflow_provider_mlbridge.features.steps.summary import Needs, Summary
 from airflow_provider_mlbridge.features.timeline import ARRIVAL, EVENT, TIME, Timeline
 from airflow_provider_mlbridge.features.window_sums import WindowSums, exponent_for
 
