@@ -82,6 +82,7 @@ def transform_session(
         folds=fitted_on and supervised,
         lookups=session.lookups,
     )
+    begun, at_first = pipeline.table, dict(pipeline.names)
     checks = collect_checks(pipeline, fitted.operations, fitted.states)
     policies = _count(session, pipeline, checks)
 
@@ -95,10 +96,14 @@ def transform_session(
     for feature in fitted.features:
         selected[feature.name] = table[names[feature.name]]
     keys = [names[key] for key in recipe.keys]
-    if not _in_order(session, table.select(**selected), table.select(*keys) if keys else None):
+    # From before the steps, when they leave the keys alone: a query of few layers takes less to compile.
+    alone = all(at_first[key] == names[key] for key in recipe.keys)
+    ordered_by = (begun if alone else table).select(*keys) if keys else None
+    if not _in_order(session, table.select(**selected), ordered_by):
         # Rows with equal keys, or all rows if there are no keys, are in the order of the files.
         table = table.order_by([*keys, FILE_INDEX, ROW_INDEX])
-    session.write(table.select(**{name: table[column.get_name()] for name, column in selected.items()}), path)
+    rows = table.select(**{name: table[column.get_name()] for name, column in selected.items()})
+    session.write(rows, path)
     return _describe(session, fitted, path, list(selected), policies, labelled=labelled)
 
 

@@ -13,7 +13,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -256,9 +256,15 @@ def _operators(plan: Sequence[Mapping[str, Any]]) -> set[str]:
 
 def compile_sql(expression: Any) -> str:
     """DuckDB SQL of an Ibis expression."""
+    return _compiled(expression.op())
+
+
+@lru_cache(maxsize=4)
+def _compiled(operation: Any) -> str:
+    # A recipe of two dozen steps takes a quarter of a second, and is asked about before it is written.
     import ibis
 
-    return str(ibis.to_sql(expression, dialect="duckdb", pretty=False))
+    return str(ibis.to_sql(operation.to_expr(), dialect="duckdb", pretty=False))
 
 
 @contextmanager
