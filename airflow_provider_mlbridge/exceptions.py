@@ -27,14 +27,18 @@ Every error that this package raises on purpose.
     ├── FeatureError
     │   ├── ColumnNotFoundError (LookupError)
     │   ├── FitError
-    │   └── FeatureValueError (ValueError)
+    │   ├── FeatureValueError (ValueError)
+    │   ├── LeakageError
+    │   └── DriftError
     └── TrainingError
         ├── TrainingConflictError
+        ├── TrainingForgottenError
         ├── TrainingFailedError
         │   ├── TrainingCancelledError
         │   ├── TrainingTimedOutError (TimeoutError)
         │   └── TrainingLostError
         ├── InvalidTrainingResultError
+        ├── TrainingMetricsError
         ├── InvalidEventError
         ├── BackendUnreachableError (ConnectionError)
         ├── BackendAuthenticationError (PermissionError)
@@ -175,6 +179,10 @@ class TrainingConflictError(TrainingError):
     """The same training key is in use with a different request."""
 
 
+class TrainingForgottenError(TrainingError):
+    """The training's side knows nothing of a training that it had started, and which may still run."""
+
+
 class TrainingFailedError(TrainingError):
     """The training ended without success. A retry starts it again, as a new generation."""
 
@@ -195,6 +203,10 @@ class TrainingLostError(TrainingFailedError):
 
 class InvalidTrainingResultError(TrainingError):
     """The training succeeded, but what it reported as its result is not readable."""
+
+
+class TrainingMetricsError(TrainingError):
+    """The training succeeded, but a metric is below what was asked for, or missing."""
 
 
 class InvalidEventError(TrainingError):

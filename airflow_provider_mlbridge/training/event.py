@@ -11,7 +11,7 @@ from typing import Any
 from airflow_provider_mlbridge.exceptions import InvalidEventError
 from airflow_provider_mlbridge.training.state import JobRef, JobState, JobStatus
 
-EVENT_VERSION = 1
+EVENT_VERSION = 2
 
 _KINDS: Mapping[str, type | tuple[type, ...]] = {
     "key": str,
@@ -23,6 +23,8 @@ _KINDS: Mapping[str, type | tuple[type, ...]] = {
     "started_at": (str, type(None)),
     "finished_at": (str, type(None)),
     "log_offset": int,
+    "progress": (str, type(None)),
+    "error": (str, type(None)),
 }
 
 
@@ -34,6 +36,8 @@ class CompletionEvent:
     ``state`` is a terminal state, or ``unreachable`` when the wait was given up: the job may then still run.
 
     :param log_offset: bytes of log that were already shown.
+    :param progress: what the training last said of its progress.
+    :param error: name of the class of :mod:`~airflow_provider_mlbridge.exceptions` that ended the wait.
     """
 
     key: str
@@ -45,10 +49,12 @@ class CompletionEvent:
     started_at: str | None
     finished_at: str | None
     log_offset: int
+    progress: str | None = None
+    error: str | None = None
     event_version: int = EVENT_VERSION
 
     @classmethod
-    def of(cls, status: JobStatus, *, log_offset: int) -> CompletionEvent:
+    def of(cls, status: JobStatus, *, log_offset: int, error: Exception | None = None) -> CompletionEvent:
         """The event that tells ``status``."""
         return cls(
             key=status.ref.key,
@@ -60,6 +66,8 @@ class CompletionEvent:
             started_at=status.started_at,
             finished_at=status.finished_at,
             log_offset=log_offset,
+            progress=status.progress,
+            error=None if error is None else type(error).__name__,
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -28,13 +28,17 @@ def canonical_json(document: Any) -> str:
         raise InvalidTrainingRequestError(f"the training request is not plain JSON: {error}") from error
 
 
-def training_key(dag_id: str, run_id: str, task_id: str, map_index: int) -> str:
+def training_key(dag_id: str, run_id: str, task_id: str, map_index: int, incarnation: str = "") -> str:
     """
     Identity of the training of one task instance: 32 hex digits, the same for all its tries.
 
     The parts are hashed as a JSON list, so that no two different lists of names give the same text.
+
+    :param incarnation: what tells apart task instances of the same names: those of two Airflows, or of a run
+        that was deleted and made again.
     """
-    return hashlib.sha256(canonical_json([dag_id, run_id, task_id, map_index]).encode()).hexdigest()[:32]
+    parts = [dag_id, run_id, task_id, map_index, *([incarnation] if incarnation else [])]
+    return hashlib.sha256(canonical_json(parts).encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True)
@@ -103,6 +107,8 @@ class TrainingJob:
         returned again within its epoch and trained again in a later one.
     :param request: what to train.
     :param launch: how, for mode ssh.
+    :param known_generation: the latest generation that an earlier submission was told of, 0 for none. A
+        backend that does not know it has lost its memory, and must not start another.
     """
 
     key: str
@@ -110,6 +116,7 @@ class TrainingJob:
     epoch: int
     request: TrainingRequest
     launch: SSHLaunch | None = None
+    known_generation: int = 0
 
     @property
     def digest(self) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from airflow_provider_mlbridge.exceptions import TrainingConflictError
+from airflow_provider_mlbridge.exceptions import TrainingConflictError, TrainingForgottenError
 from airflow_provider_mlbridge.training.request import TrainingJob
 
 
@@ -71,6 +71,8 @@ class JobStatus:
     :param finished_at: the same for the end.
     :param log_size: bytes of log written so far, where known.
     :param retry_after: seconds that the backend asks to wait before the next question.
+    :param progress: what the training last said of its progress, one line, where it says any.
+    :param log_shown: bytes of log that were passed on before, as far as the backend was told.
     """
 
     ref: JobRef
@@ -81,6 +83,8 @@ class JobStatus:
     finished_at: str | None = None
     log_size: int | None = None
     retry_after: float | None = None
+    progress: str | None = None
+    log_shown: int | None = None
 
 
 @dataclass(frozen=True)
@@ -141,14 +145,23 @@ def next_generation(job: TrainingJob, newest: Generation | None) -> int | None:
     """
     The generation that a submission of ``job`` starts, or None when it attaches to ``newest``.
 
-    * nothing there: 1;
+    * nothing there, and nothing was there before: 1;
     * failed, cancelled, timed out or lost: the next one, for whatever request;
     * succeeded in an earlier epoch (the task was cleared since), and its result was returned or another
       request is made now: the next one;
     * still going, or succeeded: attach, if the request is the same.
 
     :raises TrainingConflictError: when it would attach to a training of another request.
+    :raises TrainingForgottenError: when the task remembers a later generation than there is.
     """
+    if job.known_generation > (newest.number if newest else 0):
+        there = f"knows generation {newest.number} as the newest" if newest else "knows nothing of it"
+        raise TrainingForgottenError(
+            f"training {job.key}: generation {job.known_generation} was started before, but the training's "
+            f"side {there}. Its memory was lost or is not there (a disk that is not mounted, another database, "
+            f"a folder that was removed), and the training may still run. Bring it back; or see that nothing "
+            f"runs, and clear the task with forgotten='train'."
+        )
     if newest is None:
         return 1
     if newest.state.is_terminal and newest.state is not JobState.SUCCEEDED:

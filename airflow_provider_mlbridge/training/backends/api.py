@@ -21,6 +21,7 @@ from airflow_provider_mlbridge.exceptions import (
 from airflow_provider_mlbridge.training.api.adapters import Adapter, resolve_adapter
 from airflow_provider_mlbridge.training.api.client import Answer, APIClient, RetryPolicy
 from airflow_provider_mlbridge.training.api.target import APITarget
+from airflow_provider_mlbridge.training.backend import Capability, logs_one_by_one
 from airflow_provider_mlbridge.training.reported import parse_reported_result
 from airflow_provider_mlbridge.training.request import TrainingJob
 from airflow_provider_mlbridge.training.state import (
@@ -81,6 +82,17 @@ class APIBackend:
         self._client = APIClient(target, retry or RetryPolicy())
         self._unknown_states: set[str] = set()
 
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """As the adapter says."""
+        offered: dict[Capability, str | None] = {
+            "cancel": self._adapter.cancel_path,
+            "logs": self._adapter.logs_path,
+            "result": self._adapter.result_path or self._adapter.result,
+            "link": self._adapter.url,
+        }
+        return frozenset(name for name, where in offered.items() if where is not None)
+
     async def submit(self, job: TrainingJob) -> Submission:
         """
         Start the training, or attach to the one that is there.
@@ -118,7 +130,9 @@ class APIBackend:
         state = (await self._status_of(ref)).state if attached else self._submitted_state(document)
         return Submission(ref=ref, state=state, attached=attached, url=self._url(document))
 
-    async def status(self, refs: Sequence[JobRef]) -> Mapping[JobRef, JobStatus]:
+    async def status(
+        self, refs: Sequence[JobRef], shown: Mapping[JobRef, int] | None = None
+    ) -> Mapping[JobRef, JobStatus]:
         """
         State of many jobs. With no job at all it still asks, where the service answers batches, so that
         address and credentials can be checked.
@@ -153,6 +167,10 @@ class APIBackend:
                 f"the next offset {next_offset!r}; expected a string and a number not below {offset}"
             )
         return LogChunk(text, next_offset)
+
+    async def logs_many(self, offsets: Mapping[JobRef, int], limit: int = 65536) -> Mapping[JobRef, LogChunk]:
+        """The same of many jobs; without those whose log cannot be read now."""
+        return await logs_one_by_one(self, offsets, limit)
 
     def log_uri(self, ref: JobRef) -> str | None:
         """URL of the job's log, None when the service offers none."""
@@ -203,6 +221,10 @@ class APIBackend:
             _LOG.info("Job %s was not acknowledged: %s", ref.job_id, self._client.explain(answer))
             return
         self._require_ok(answer, f"POST {path}")
+
+    async def reap(self, keep_seconds: float) -> int:  # noqa: ARG002
+        """0: the service keeps house itself."""
+        return 0
 
     async def close(self) -> None:
         """Release the connections."""

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from airflow_provider_mlbridge.exceptions import BackendProtocolError, InvalidTrainingResultError
+from airflow_provider_mlbridge.training.backend import Capability, logs_one_by_one
 from airflow_provider_mlbridge.training.reported import parse_reported_result
 from airflow_provider_mlbridge.training.request import TrainingJob
 from airflow_provider_mlbridge.training.state import (
@@ -87,6 +88,11 @@ class DagBackend:
         self._dag_id = dag_id
         self._record = record
 
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """A result; logs are those of the run's tasks, and a run is not stopped from here."""
+        return frozenset({"result"})
+
     async def submit(self, job: TrainingJob) -> Submission:
         """Create the run of the next generation, or attach to the newest."""
         paused = await self._gateway.is_paused(self._dag_id)
@@ -120,7 +126,9 @@ class DagBackend:
                 return Submission(ref, JobState.STARTING, attached=False)
         raise BackendProtocolError(f"training {job.key}: a hundred generations appeared while submitting one")
 
-    async def status(self, refs: Sequence[JobRef]) -> Mapping[JobRef, JobStatus]:
+    async def status(
+        self, refs: Sequence[JobRef], shown: Mapping[JobRef, int] | None = None
+    ) -> Mapping[JobRef, JobStatus]:
         """State of the runs; a run that was deleted is lost."""
         return {ref: await self._status(ref) for ref in refs}
 
@@ -139,6 +147,10 @@ class DagBackend:
     async def logs(self, ref: JobRef, offset: int, limit: int = 65536) -> LogChunk:  # noqa: ARG002
         """Nothing: the run's tasks have logs of their own, one click away."""
         return LogChunk("", offset)
+
+    async def logs_many(self, offsets: Mapping[JobRef, int], limit: int = 65536) -> Mapping[JobRef, LogChunk]:
+        """The same of many jobs; without those whose log cannot be read now."""
+        return await logs_one_by_one(self, offsets, limit)
 
     def log_uri(self, ref: JobRef) -> str | None:  # noqa: ARG002
         """None: every task of the run has a log of its own."""
@@ -164,6 +176,10 @@ class DagBackend:
         record = self._load()
         if record.get("generation") == ref.generation and self._record is not None:
             self._record.save({**record, "acknowledged": True})
+
+    async def reap(self, keep_seconds: float) -> int:  # noqa: ARG002
+        """0: Airflow keeps its runs."""
+        return 0
 
     async def close(self) -> None:
         """Nothing is held."""

@@ -20,6 +20,7 @@ from airflow_provider_mlbridge.exceptions import (
     BackendRefusedError,
     InvalidTrainingResultError,
 )
+from airflow_provider_mlbridge.training.backend import Capability, logs_one_by_one
 from airflow_provider_mlbridge.training.reported import RESULT_LIMIT_BYTES, parse_reported_result
 from airflow_provider_mlbridge.training.request import TrainingJob
 from airflow_provider_mlbridge.training.ssh import protocol
@@ -84,6 +85,11 @@ class SSHBackend:
         }
         self._host: HostConnection | None = None
 
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """Everything but a page to look at."""
+        return frozenset({"cancel", "logs", "result"})
+
     async def submit(self, job: TrainingJob) -> Submission:
         """
         Start the training, or attach to the one that is there.
@@ -132,7 +138,9 @@ class SSHBackend:
             f"it was submitted"
         )
 
-    async def status(self, refs: Sequence[JobRef]) -> Mapping[JobRef, JobStatus]:
+    async def status(
+        self, refs: Sequence[JobRef], shown: Mapping[JobRef, int] | None = None
+    ) -> Mapping[JobRef, JobStatus]:
         """
         State of many jobs in one round trip per 500.
 
@@ -165,6 +173,10 @@ class SSHBackend:
             text, pending = decoder.decode(b"", final=True), 0
         return LogChunk(text, offset + len(data) - pending)
 
+    async def logs_many(self, offsets: Mapping[JobRef, int], limit: int = 65536) -> Mapping[JobRef, LogChunk]:
+        """The same of many jobs; without those whose log cannot be read now."""
+        return await logs_one_by_one(self, offsets, limit)
+
     async def cancel(self, ref: JobRef, owner: str, reason: str) -> bool:
         """
         Stop the job and its process tree, if ``owner`` still is its owner; False when it is not.
@@ -195,6 +207,10 @@ class SSHBackend:
     async def acknowledge(self, ref: JobRef, owner: str) -> None:
         """Record that the result was returned; without effect when ``owner`` is not the owner any more."""
         await self._ask(f"mlb_acknowledge {self._words(ref)} {_token(owner)}")
+
+    async def reap(self, keep_seconds: float) -> int:  # noqa: ARG002
+        """0: the host keeps everything."""
+        return 0
 
     async def close(self) -> None:
         """Give the connection back; the last user of it closes it. Trainings are not affected."""

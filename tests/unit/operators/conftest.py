@@ -5,13 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from airflow_provider_mlbridge.results import FeatureSet
+from airflow_provider_mlbridge.training.backend import Capability, logs_one_by_one
 from airflow_provider_mlbridge.training.request import TrainingJob
 from airflow_provider_mlbridge.training.state import (
     Generation,
@@ -28,8 +29,13 @@ from airflow_provider_mlbridge.training.state import (
 class Store(dict[str, Any]):
     """The task's state store."""
 
-    def set(self, key: str, value: Any) -> None:
+    def __init__(self) -> None:
+        super().__init__()
+        self.retentions: dict[str, timedelta | None] = {}
+
+    def set(self, key: str, value: Any, *, retention: timedelta | None = None) -> None:
         self[key] = value
+        self.retentions[key] = retention
 
 
 @dataclass
@@ -64,6 +70,10 @@ class MemoryBackend:
     )
     starts: int = 0
 
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        return frozenset({"cancel", "logs", "result"})
+
     async def submit(self, job: TrainingJob) -> Submission:
         mine = [ref for ref in self.jobs if ref.key == job.key]
         newest = max(mine, key=lambda ref: ref.generation, default=None)
@@ -89,12 +99,17 @@ class MemoryBackend:
         self.epochs[ref] = job.epoch
         return Submission(ref, JobState.RUNNING, attached=False)
 
-    async def status(self, refs: Sequence[JobRef]) -> Mapping[JobRef, JobStatus]:
+    async def status(
+        self, refs: Sequence[JobRef], shown: Mapping[JobRef, int] | None = None
+    ) -> Mapping[JobRef, JobStatus]:
         return {ref: self.jobs[ref] for ref in refs}
 
     async def logs(self, ref: JobRef, offset: int, limit: int = 65536) -> LogChunk:
         data = self.text.encode()[offset : offset + limit]
         return LogChunk(data.decode(), offset + len(data))
+
+    async def logs_many(self, offsets: Mapping[JobRef, int], limit: int = 65536) -> Mapping[JobRef, LogChunk]:
+        return await logs_one_by_one(self, offsets, limit)
 
     def log_uri(self, ref: JobRef) -> str | None:
         return f"memory://{ref.job_id}"
@@ -108,6 +123,9 @@ class MemoryBackend:
 
     async def acknowledge(self, ref: JobRef, owner: str) -> None:
         self.acknowledged.add(ref)
+
+    async def reap(self, keep_seconds: float) -> int:
+        return 0
 
     async def close(self) -> None:
         return None

@@ -30,7 +30,9 @@ class Script:
         self.asked = 0
         self.cancelled: list[str] = []
 
-    async def status(self, refs: Sequence[JobRef]) -> Mapping[JobRef, JobStatus]:
+    async def status(
+        self, refs: Sequence[JobRef], shown: Mapping[JobRef, int] | None = None
+    ) -> Mapping[JobRef, JobStatus]:
         self.asked += 1
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if isinstance(answer, Exception):
