@@ -11,7 +11,8 @@ The keys of each format are those of Great Expectations 1.24 on pandas (``_forma
   ``unexpected_index_list_cap`` says so.
 - A missing value is null, also where pandas holds NaN, and counts as one value in
   ``partial_unexpected_counts``.
-- ``unexpected_rows`` is a list of rows, each a mapping of columns.
+- ``unexpected_rows`` is a list of rows, each a mapping of columns. Of a suite in which very many expectations
+  fail, only the most severe show rows; the others have ``unexpected_rows_note``, which says so.
 - Rows without a value are named by ``unexpected_index_column_names`` alone, not also by their missing value.
 - ``expect_column_values_to_be_null`` repeats ``unexpected_index_column_names`` like all others.
 """
