@@ -35,7 +35,7 @@ def compile_spark_sql(expression: Any) -> str:
     import ibis.common.exceptions as com
 
     try:
-        return str(_compiler().to_sqlglot(expression.unbind()).sql(dialect="spark"))
+        return str(spark_compiler().to_sqlglot(expression.unbind()).sql(dialect="spark"))
     except (com.OperationNotDefinedError, com.UnsupportedOperationError) as error:
         raise FeatureError(
             f"the recipe has an operation that Spark SQL has not: {error}. Use engine='duckdb' for it."
@@ -43,8 +43,12 @@ def compile_spark_sql(expression: Any) -> str:
 
 
 @cache
-def _compiler() -> Any:
-    """The compiler; a class inside a function, because Ibis is not imported before it is needed."""
+def spark_compiler() -> Any:
+    """
+    The compiler, which needs no pyspark.
+
+    A class inside a function, because Ibis is not imported before it is needed.
+    """
     import ibis.expr.datatypes as dt
     import sqlglot.expressions as sge
     from ibis.backends.sql.compilers.base import SQLGlotCompiler

@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
 from functools import reduce
 from operator import or_
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_mlbridge.exceptions import ConfigurationError
+from airflow_provider_mlbridge.features.engines.spark_sql import spark_compiler
 from airflow_provider_mlbridge.features.exports.allowed import REFUSED, require
 from airflow_provider_mlbridge.features.kinds import Column, Kind
 from airflow_provider_mlbridge.features.pipeline import Pipeline, clean, collect_checks
@@ -50,14 +50,12 @@ ALLOWED: dict[str, frozenset[str]] = {
     "spark": PORTABLE | {"hashing"},
 }
 """
-Steps by dialect. DuckDB's SQL is executed by the tests and compared with the transform; that of the others is
-compared with queries that were read, and not executed.
+Steps by dialect. DuckDB's SQL and Spark's are executed by the tests and compared with the transform; that of
+the others is compared with queries that were read, and not executed.
 """
 
 MOST_CATEGORIES: dict[str, int] = {"athena": 10_000, "trino": 10_000}
 """Longer lists of categories cannot be unnested: the engine's ``sequence`` ends there."""
-
-_COMPILERS = {"duckdb": "duckdb", "athena": "athena", "trino": "trino", "spark": "pyspark"}
 
 _DECLARED: dict[Kind, str] = {
     "bool": "boolean",
@@ -148,27 +146,9 @@ def _read(table: Any, name: str, inputs: Any) -> Any:
 def _compile(expression: Any, dialect: str) -> str:
     import ibis.backends.sql.compilers as compilers
 
-    compiler = getattr(compilers, _COMPILERS[dialect]).compiler
-    with _spark_options() if dialect == "spark" else nullcontext():
-        return str(compiler.to_sqlglot(expression).sql(dialect=dialect, pretty=True)) + "\n"
-
-
-@contextmanager
-def _spark_options() -> Iterator[None]:
-    # Ibis registers them when it loads PySpark, which need not be there for writing SQL.
-    import ibis
-    from ibis.config import Config
-
-    class Options(Config):  # type: ignore[misc]
-        treat_nan_as_null: bool = False
-
-    before = ibis.options.pyspark
-    if before is None:
-        ibis.options.pyspark = Options()
-    try:
-        yield
-    finally:
-        ibis.options.pyspark = before
+    # Ibis' own for Spark gives other values there.
+    compiler = spark_compiler() if dialect == "spark" else getattr(compilers, dialect).compiler
+    return str(compiler.to_sqlglot(expression).sql(dialect=dialect, pretty=True)) + "\n"
 
 
 def _culprit(fitted: FittedRecipe, source: dict[str, str], dialect: str) -> str | None:
