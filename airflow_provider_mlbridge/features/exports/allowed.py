@@ -44,8 +44,8 @@ def require(
     reasons = [(operation.where, known(operation, state)) for operation, state in pairs]
     found = [f"{where}: {reason}" for where, reason in reasons if reason is not None]
     found += also
-    if REFUSED in fitted.feature_names:
-        found.append(f"the feature {REFUSED!r}: the name is taken by the export")
+    if REFUSED in (*fitted.feature_names, *fitted.recipe.keys):
+        found.append(f"the column {REFUSED!r}: the name is taken by the export")
     if not found:
         return
     more = f"; and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from typing import TYPE_CHECKING, Any
@@ -43,10 +43,12 @@ class Graph:
     """
     A graph that grows node by node; values are known by their names.
 
+    :param prefix: what the names that are given here begin with, and no other does.
     :param nodes: the nodes so far.
     :param refused: booleans of the rows that policies refuse.
     """
 
+    prefix: str = "mlbridge/"
     nodes: list[Any] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
     _constants: dict[str, str] = field(default_factory=dict)
@@ -85,7 +87,7 @@ class Graph:
 
     def _name(self) -> str:
         self._count += 1
-        return f"mlbridge/{self._count}"
+        return f"{self.prefix}{self._count}"
 
     def where(self, condition: str, yes: str | float, no: str | float) -> str:
         """``yes`` where the condition holds, else ``no``."""
@@ -141,8 +143,10 @@ def to_onnx(fitted: FittedRecipe) -> ModelProto:
         ) from error
     texts = [feature.name for feature in fitted.features if feature.kind == "string"]
     also = [f"the feature {name!r}: it is a text, and features are numbers in ONNX" for name in texts]
+    taken = [name for name in (FEATURES, REFUSED) if name in fitted.inputs]
+    also += [f"the column {name!r}: no input can have this name" for name in taken]
     require(fitted, "ONNX", _reason, steps=ALLOWED, also=also)
-    graph = Graph()
+    graph = Graph(_prefix(fitted.inputs))
     values = {name: name for name in fitted.inputs}
     for operation, state in zip(fitted.operations, fitted.states, strict=True):
         inputs = [values[name] for name in operation.columns]
@@ -171,6 +175,14 @@ def to_onnx(fitted: FittedRecipe) -> ModelProto:
     helper.set_model_props(model, described)
     checker.check_model(model)
     return model
+
+
+def _prefix(inputs: Iterable[str]) -> str:
+    """What the name of no input begins with."""
+    prefix = "mlbridge/"
+    while any(name.startswith(prefix) for name in inputs):
+        prefix += "/"
+    return prefix
 
 
 def _reason(operation: Operation, state: State) -> str | None:  # noqa: ARG001 - as for other forms

@@ -129,6 +129,22 @@ def test_it_says_what_it_is(flown: str) -> None:
     assert [item.name for item in model.graph.output] == ["mlbridge_features"]
 
 
+@pytest.mark.parametrize("name", ["mlbridge/1", "mlbridge//2", "a/b", " ", "é'\""])
+def test_a_column_may_have_almost_any_name(name: str, tmp_path: Path) -> None:
+    source = write(pa.table({name: [1.0, 2.0, 3.0], "mlbridge/3": [1.0, 0.0, 2.0]}), tmp_path / "in.parquet")
+    fitted = Recipe("r", [Standard(name), Impute("mlbridge/3")]).fit(source)
+    features, *_ = _run(fitted, pa.table({name: [2.0, None], "mlbridge/3": [None, 7.0]}))
+    np.testing.assert_array_equal(features, [[0.0, 1.0], [math.nan, 7.0]])
+
+
+@pytest.mark.parametrize("name", ["mlbridge_features", "mlbridge_refused"])
+def test_names_that_inputs_cannot_have(name: str, tmp_path: Path) -> None:
+    source = write(pa.table({name: [1.0, 2.0, 3.0]}), tmp_path / "in.parquet")
+    fitted = Recipe("r", [Standard(name, output="x")]).fit(source)
+    with pytest.raises(ConfigurationError, match=f"the column {name!r}: no input can have this name"):
+        fitted.to_onnx()
+
+
 def test_rows_that_a_policy_refuses_are_marked(tmp_path: Path) -> None:
     source = write(pa.table({"s": ["a", "b"], "x": [1.0, 2.0]}), tmp_path / "in.parquet")
     fitted = Recipe("r", [OneHot("s", missing="error"), Log1p("x")]).fit(source)
