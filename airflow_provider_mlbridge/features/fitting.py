@@ -170,7 +170,9 @@ class _Rounds:
         if not requests:
             return
         table = pipeline.flushed()
-        answers = summarise(self._session.query, table, list(requests.values()), self._rows)
+        answers = summarise(
+            self._session.query, table, list(requests.values()), self._rows, keep=self._session.keep
+        )
         for (index, request), summary in zip(requests.items(), answers, strict=True):
             chain = self._chains[index]
             if chain is not None and summary.minimum is not None and (request.made_of or not chain.links):

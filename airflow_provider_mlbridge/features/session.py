@@ -126,16 +126,17 @@ class Session:
         """
         self._copy(expression, path, f"COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP_ROWS}")
 
-    def keep(self, expression: Any, name: str) -> Any:
+    def keep(self, expression: Any, name: str, size_bytes: int = 0) -> Any:
         """
         An Ibis table with the rows of another one, which are computed once and kept in scratch.
 
         When that could take more than :attr:`scratch_limit_bytes`, the expression itself.
 
-        :param name: a name for it, different for each.
+        :param name: a name for it; it takes the place of an earlier one of that name.
+        :param size_bytes: what it takes at most beside the columns of the datamart.
         """
         most = self.scratch_limit_bytes
-        if most is not None and _KEPT_SIZE * self.snapshot.total_bytes > most:
+        if most is not None and _KEPT_SIZE * self.snapshot.total_bytes + size_bytes > most:
             return expression
         path = self.scratch / f"{name}.parquet"
         self._copy(expression, path, "COMPRESSION snappy, PRESERVE_ORDER false")

@@ -41,6 +41,9 @@ from airflow_provider_mlbridge.features.target_statistics import LabelColumn, ta
 
 Query = Callable[[Any], list[dict[str, Any]]]
 
+Keep = Callable[[Any, str, int], Any]
+"""A table whose rows are computed once, of one, a name for it, and how many bytes it takes at most."""
+
 CATEGORY_LIMIT = 10_000
 """More different values than this are not looked at."""
 
@@ -72,7 +75,13 @@ class Request:
 
 
 def summarise(
-    query: Query, table: Any, requests: Sequence[Request], rows: int, *, lenient: bool = False
+    query: Query,
+    table: Any,
+    requests: Sequence[Request],
+    rows: int,
+    *,
+    lenient: bool = False,
+    keep: Keep | None = None,
 ) -> list[Summary]:
     """
     Answer all requests over one table.
@@ -82,6 +91,7 @@ def summarise(
     Each column whose categories are wanted is grouped in a query of its own, which reads that column only.
 
     :param lenient: leave mean and standard deviation out where the range is too large for them.
+    :param keep: for what is read again and again; without it, it is computed each time.
     :raises FitError: when it is, otherwise.
     """
     if any(request.needs.quantiles for request in requests):
@@ -101,7 +111,7 @@ def summarise(
     powers = {
         index: (request, summaries[index]) for index, request in enumerate(requests) if request.needs.power
     }
-    for index, power in (fit_powers(query, table, powers) if powers else {}).items():
+    for index, power in (fit_powers(query, table, powers, keep) if powers else {}).items():
         summaries[index] = replace(summaries[index], power=power)
     for index, request in enumerate(requests):
         if request.needs.mode:

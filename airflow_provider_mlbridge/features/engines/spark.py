@@ -106,7 +106,7 @@ class SparkSession(Session):
         self._save(expression, folder)
         _put_together(sorted(folder.glob("part-*")), path, _arrow_schema(expression))
 
-    def keep(self, expression: Any, name: str) -> Any:
+    def keep(self, expression: Any, name: str, size_bytes: int = 0) -> Any:  # noqa: ARG002
         """An Ibis table with the rows of another one, which are computed once and kept in scratch."""
         folder = self.scratch / f"{name}.parts"
         self._save(expression, folder)

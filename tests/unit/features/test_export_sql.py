@@ -115,7 +115,7 @@ def test_every_step_in_every_dialect(each: dict[str, FittedRecipe], dialect: str
 @pytest.mark.parametrize("dialect", ["athena", "trino", "spark"])
 def test_golden_queries(dialect: str, tmp_path: Path) -> None:
     """
-    Queries that were read, for engines that the tests do not have.
+    Queries that were read, for engines that these tests do not have (tests/spark has Spark).
 
     After a change that is meant, write them anew with MLBRIDGE_WRITE_GOLDEN=1 and read the difference.
     """
@@ -131,6 +131,12 @@ def test_golden_queries(dialect: str, tmp_path: Path) -> None:
         path.parent.mkdir(exist_ok=True)
         path.write_text(sql)
     assert sql == path.read_text()
+
+
+def test_spark_tells_infinities(each: dict[str, FittedRecipe]) -> None:
+    """So that a product that overflows is missing, and a circle refuses what is infinite."""
+    assert "IN (CAST('inf' AS DOUBLE), CAST('-inf' AS DOUBLE))" in each["interaction"].to_sql("spark")
+    assert "FALSE OR FALSE" not in "".join(each[name].to_sql("spark") for name in ALLOWED["spark"])
 
 
 def test_another_dialect_is_refused(each: dict[str, FittedRecipe]) -> None:
@@ -180,6 +186,13 @@ def test_rows_that_a_policy_refuses_are_marked(tmp_path: Path) -> None:
             f"SELECT id, mlbridge_refused, s_a FROM ({fitted.to_sql('duckdb')}) ORDER BY id"
         ).fetchall()
     assert rows == [(1, False, 1), (2, True, 0), (3, True, 1), (4, False, 0)]
+
+
+def test_a_key_with_the_name_of_the_mark(tmp_path: Path) -> None:
+    source = write(pa.table({"mlbridge_refused": [1, 2], "x": [1.0, 2.0]}), tmp_path / "in.parquet")
+    fitted = Recipe("r", [Log1p("x")], keys=["mlbridge_refused"]).fit(source)
+    with pytest.raises(ConfigurationError, match="'mlbridge_refused': the name is taken by the export"):
+        fitted.to_sql("duckdb")
 
 
 def test_no_mark_without_such_a_policy(each: dict[str, FittedRecipe]) -> None:

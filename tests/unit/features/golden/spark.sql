@@ -18,10 +18,9 @@ SELECT
     WHEN COALESCE(
       ISNAN(`t19`.`v24` * CAST(`t19`.`c1` AS DOUBLE))
       OR (
-        (
-          FALSE OR FALSE
-        ) AND NOT (
-          COALESCE(FALSE OR FALSE, FALSE)
+        `t19`.`v24` * CAST(`t19`.`c1` AS DOUBLE) IN (CAST('inf' AS DOUBLE), CAST('-inf' AS DOUBLE))
+        AND NOT (
+          COALESCE(`t19`.`v24` IN (CAST('inf' AS DOUBLE), CAST('-inf' AS DOUBLE)), FALSE)
         )
       ),
       FALSE
@@ -88,10 +87,10 @@ SELECT
       WHEN `t19`.`v24` < CAST('0.0' AS DOUBLE)
       THEN -(
         CASE
-          WHEN ABS(`t19`.`v24`) >= CAST('0.6359885116615513' AS DOUBLE)
+          WHEN ABS(`t19`.`v24`) >= CAST('0.6359885132423133' AS DOUBLE)
           THEN (
             EXP(
-              CAST('2.031499554714581' AS DOUBLE) * CASE
+              CAST('2.0314995507269065' AS DOUBLE) * CASE
                 WHEN ABS(`t19`.`v24`) > CAST('1.0' AS DOUBLE)
                 THEN LN(ABS(`t19`.`v24`) + CAST('1.0' AS DOUBLE))
                 WHEN (
@@ -107,9 +106,9 @@ SELECT
                 )
               END
             ) - CAST('1.0' AS DOUBLE)
-          ) / CAST('2.031499554714581' AS DOUBLE)
+          ) / CAST('2.0314995507269065' AS DOUBLE)
           WHEN EXP(
-            CAST('2.031499554714581' AS DOUBLE) * CASE
+            CAST('2.0314995507269065' AS DOUBLE) * CASE
               WHEN ABS(`t19`.`v24`) > CAST('1.0' AS DOUBLE)
               THEN LN(ABS(`t19`.`v24`) + CAST('1.0' AS DOUBLE))
               WHEN (
@@ -143,7 +142,7 @@ SELECT
           ELSE (
             (
               EXP(
-                CAST('2.031499554714581' AS DOUBLE) * CASE
+                CAST('2.0314995507269065' AS DOUBLE) * CASE
                   WHEN ABS(`t19`.`v24`) > CAST('1.0' AS DOUBLE)
                   THEN LN(ABS(`t19`.`v24`) + CAST('1.0' AS DOUBLE))
                   WHEN (
@@ -161,7 +160,7 @@ SELECT
               ) - CAST('1.0' AS DOUBLE)
             ) * (
               (
-                CAST('2.031499554714581' AS DOUBLE) * CASE
+                CAST('2.0314995507269065' AS DOUBLE) * CASE
                   WHEN ABS(`t19`.`v24`) > CAST('1.0' AS DOUBLE)
                   THEN LN(ABS(`t19`.`v24`) + CAST('1.0' AS DOUBLE))
                   WHEN (
@@ -178,7 +177,7 @@ SELECT
                 END
               ) / LN(
                 EXP(
-                  CAST('2.031499554714581' AS DOUBLE) * CASE
+                  CAST('2.0314995507269065' AS DOUBLE) * CASE
                     WHEN ABS(`t19`.`v24`) > CAST('1.0' AS DOUBLE)
                     THEN LN(ABS(`t19`.`v24`) + CAST('1.0' AS DOUBLE))
                     WHEN (
@@ -196,14 +195,14 @@ SELECT
                 )
               )
             )
-          ) / CAST('2.031499554714581' AS DOUBLE)
+          ) / CAST('2.0314995507269065' AS DOUBLE)
         END
       )
       ELSE CASE
-        WHEN ABS(`t19`.`v24`) >= CAST('61280359981183.055' AS DOUBLE)
+        WHEN ABS(`t19`.`v24`) >= CAST('61280606263441.56' AS DOUBLE)
         THEN (
           EXP(
-            CAST('-0.031499554714581206' AS DOUBLE) * CASE
+            CAST('-0.03149955072690652' AS DOUBLE) * CASE
               WHEN ABS(`t19`.`v24`) > CAST('1.0' AS DOUBLE)
               THEN LN(ABS(`t19`.`v24`) + CAST('1.0' AS DOUBLE))
               WHEN (
@@ -219,9 +218,9 @@ SELECT
               )
             END
           ) - CAST('1.0' AS DOUBLE)
-        ) / CAST('-0.031499554714581206' AS DOUBLE)
+        ) / CAST('-0.03149955072690652' AS DOUBLE)
         WHEN EXP(
-          CAST('-0.031499554714581206' AS DOUBLE) * CASE
+          CAST('-0.03149955072690652' AS DOUBLE) * CASE
             WHEN ABS(`t19`.`v24`) > CAST('1.0' AS DOUBLE)
             THEN LN(ABS(`t19`.`v24`) + CAST('1.0' AS DOUBLE))
             WHEN (
@@ -255,7 +254,7 @@ SELECT
         ELSE (
           (
             EXP(
-              CAST('-0.031499554714581206' AS DOUBLE) * CASE
+              CAST('-0.03149955072690652' AS DOUBLE) * CASE
                 WHEN ABS(`t19`.`v24`) > CAST('1.0' AS DOUBLE)
                 THEN LN(ABS(`t19`.`v24`) + CAST('1.0' AS DOUBLE))
                 WHEN (
@@ -273,7 +272,7 @@ SELECT
             ) - CAST('1.0' AS DOUBLE)
           ) * (
             (
-              CAST('-0.031499554714581206' AS DOUBLE) * CASE
+              CAST('-0.03149955072690652' AS DOUBLE) * CASE
                 WHEN ABS(`t19`.`v24`) > CAST('1.0' AS DOUBLE)
                 THEN LN(ABS(`t19`.`v24`) + CAST('1.0' AS DOUBLE))
                 WHEN (
@@ -290,7 +289,7 @@ SELECT
               END
             ) / LN(
               EXP(
-                CAST('-0.031499554714581206' AS DOUBLE) * CASE
+                CAST('-0.03149955072690652' AS DOUBLE) * CASE
                   WHEN ABS(`t19`.`v24`) > CAST('1.0' AS DOUBLE)
                   THEN LN(ABS(`t19`.`v24`) + CAST('1.0' AS DOUBLE))
                   WHEN (
@@ -308,10 +307,10 @@ SELECT
               )
             )
           )
-        ) / CAST('-0.031499554714581206' AS DOUBLE)
+        ) / CAST('-0.03149955072690652' AS DOUBLE)
       END
-    END - CAST('0.9584077592365661' AS DOUBLE)
-  ) / CAST('0.5454436998552374' AS DOUBLE) AS `x_yeo_johnson`
+    END - CAST('0.9584077616984497' AS DOUBLE)
+  ) / CAST('0.5454437019827792' AS DOUBLE) AS `x_yeo_johnson`
 FROM (
   SELECT
     `t18`.`c0`,
@@ -366,106 +365,138 @@ FROM (
                             (
                               (
                                 (
-                                  LOCATE(
+                                  CAST(LOCATE(
                                     SUBSTRING(
-                                      MD5(CONCAT(':', `t18`.`c2`)),
-                                      IF((
-                                        0 + 1
-                                      ) >= 1, 0 + 1, 0 + 1 + LENGTH(MD5(CONCAT(':', `t18`.`c2`)))),
+                                      MD5(CAST(CONCAT(':', `t18`.`c2`) AS BINARY)),
+                                      IF(
+                                        (
+                                          0 + 1
+                                        ) >= 1,
+                                        0 + 1,
+                                        0 + 1 + LENGTH(MD5(CAST(CONCAT(':', `t18`.`c2`) AS BINARY)))
+                                      ),
                                       1
                                     ),
                                     '0123456789abcdef'
-                                  ) - 1
+                                  ) AS BIGINT) - 1
                                 ) * 16
                               ) + (
-                                LOCATE(
+                                CAST(LOCATE(
                                   SUBSTRING(
-                                    MD5(CONCAT(':', `t18`.`c2`)),
-                                    IF((
-                                      1 + 1
-                                    ) >= 1, 1 + 1, 1 + 1 + LENGTH(MD5(CONCAT(':', `t18`.`c2`)))),
+                                    MD5(CAST(CONCAT(':', `t18`.`c2`) AS BINARY)),
+                                    IF(
+                                      (
+                                        1 + 1
+                                      ) >= 1,
+                                      1 + 1,
+                                      1 + 1 + LENGTH(MD5(CAST(CONCAT(':', `t18`.`c2`) AS BINARY)))
+                                    ),
                                     1
                                   ),
                                   '0123456789abcdef'
-                                ) - 1
+                                ) AS BIGINT) - 1
                               )
                             ) * 16
                           ) + (
-                            LOCATE(
+                            CAST(LOCATE(
                               SUBSTRING(
-                                MD5(CONCAT(':', `t18`.`c2`)),
-                                IF((
-                                  2 + 1
-                                ) >= 1, 2 + 1, 2 + 1 + LENGTH(MD5(CONCAT(':', `t18`.`c2`)))),
+                                MD5(CAST(CONCAT(':', `t18`.`c2`) AS BINARY)),
+                                IF(
+                                  (
+                                    2 + 1
+                                  ) >= 1,
+                                  2 + 1,
+                                  2 + 1 + LENGTH(MD5(CAST(CONCAT(':', `t18`.`c2`) AS BINARY)))
+                                ),
                                 1
                               ),
                               '0123456789abcdef'
-                            ) - 1
+                            ) AS BIGINT) - 1
                           )
                         ) * 16
                       ) + (
-                        LOCATE(
+                        CAST(LOCATE(
                           SUBSTRING(
-                            MD5(CONCAT(':', `t18`.`c2`)),
-                            IF((
-                              3 + 1
-                            ) >= 1, 3 + 1, 3 + 1 + LENGTH(MD5(CONCAT(':', `t18`.`c2`)))),
+                            MD5(CAST(CONCAT(':', `t18`.`c2`) AS BINARY)),
+                            IF(
+                              (
+                                3 + 1
+                              ) >= 1,
+                              3 + 1,
+                              3 + 1 + LENGTH(MD5(CAST(CONCAT(':', `t18`.`c2`) AS BINARY)))
+                            ),
                             1
                           ),
                           '0123456789abcdef'
-                        ) - 1
+                        ) AS BIGINT) - 1
                       )
                     ) * 16
                   ) + (
-                    LOCATE(
+                    CAST(LOCATE(
                       SUBSTRING(
-                        MD5(CONCAT(':', `t18`.`c2`)),
-                        IF((
-                          4 + 1
-                        ) >= 1, 4 + 1, 4 + 1 + LENGTH(MD5(CONCAT(':', `t18`.`c2`)))),
+                        MD5(CAST(CONCAT(':', `t18`.`c2`) AS BINARY)),
+                        IF(
+                          (
+                            4 + 1
+                          ) >= 1,
+                          4 + 1,
+                          4 + 1 + LENGTH(MD5(CAST(CONCAT(':', `t18`.`c2`) AS BINARY)))
+                        ),
                         1
                       ),
                       '0123456789abcdef'
-                    ) - 1
+                    ) AS BIGINT) - 1
                   )
                 ) * 16
               ) + (
-                LOCATE(
+                CAST(LOCATE(
                   SUBSTRING(
-                    MD5(CONCAT(':', `t18`.`c2`)),
-                    IF((
-                      5 + 1
-                    ) >= 1, 5 + 1, 5 + 1 + LENGTH(MD5(CONCAT(':', `t18`.`c2`)))),
+                    MD5(CAST(CONCAT(':', `t18`.`c2`) AS BINARY)),
+                    IF(
+                      (
+                        5 + 1
+                      ) >= 1,
+                      5 + 1,
+                      5 + 1 + LENGTH(MD5(CAST(CONCAT(':', `t18`.`c2`) AS BINARY)))
+                    ),
                     1
                   ),
                   '0123456789abcdef'
-                ) - 1
+                ) AS BIGINT) - 1
               )
             ) * 16
           ) + (
-            LOCATE(
+            CAST(LOCATE(
               SUBSTRING(
-                MD5(CONCAT(':', `t18`.`c2`)),
-                IF((
-                  6 + 1
-                ) >= 1, 6 + 1, 6 + 1 + LENGTH(MD5(CONCAT(':', `t18`.`c2`)))),
+                MD5(CAST(CONCAT(':', `t18`.`c2`) AS BINARY)),
+                IF(
+                  (
+                    6 + 1
+                  ) >= 1,
+                  6 + 1,
+                  6 + 1 + LENGTH(MD5(CAST(CONCAT(':', `t18`.`c2`) AS BINARY)))
+                ),
                 1
               ),
               '0123456789abcdef'
-            ) - 1
+            ) AS BIGINT) - 1
           )
         ) * 16
       ) + (
-        LOCATE(
+        CAST(LOCATE(
           SUBSTRING(
-            MD5(CONCAT(':', `t18`.`c2`)),
-            IF((
-              7 + 1
-            ) >= 1, 7 + 1, 7 + 1 + LENGTH(MD5(CONCAT(':', `t18`.`c2`)))),
+            MD5(CAST(CONCAT(':', `t18`.`c2`) AS BINARY)),
+            IF(
+              (
+                7 + 1
+              ) >= 1,
+              7 + 1,
+              7 + 1 + LENGTH(MD5(CAST(CONCAT(':', `t18`.`c2`) AS BINARY)))
+            ),
             1
           ),
           '0123456789abcdef'
-        ) - 1
+        ) AS BIGINT) - 1
       )
     ) % 10 AS INT) AS `v23`,
     COALESCE(`t18`.`c0`, CAST('2.1136363636363638' AS DOUBLE)) AS `v24`,
@@ -605,10 +636,13 @@ FROM (
                 END
               )
               OR (
-                (
-                  FALSE OR FALSE
-                ) AND NOT (
-                  COALESCE(FALSE OR FALSE, FALSE)
+                `t4`.`c0` / CASE
+                  WHEN NULLIF(CAST(`t4`.`c1` AS DOUBLE), CAST('0.0' AS DOUBLE)) = CAST('0.0' AS DOUBLE)
+                  THEN CAST('nan' AS DOUBLE)
+                  ELSE NULLIF(CAST(`t4`.`c1` AS DOUBLE), CAST('0.0' AS DOUBLE))
+                END IN (CAST('inf' AS DOUBLE), CAST('-inf' AS DOUBLE))
+                AND NOT (
+                  COALESCE(`t4`.`c0` IN (CAST('inf' AS DOUBLE), CAST('-inf' AS DOUBLE)), FALSE)
                 )
               ),
               FALSE
@@ -623,10 +657,13 @@ FROM (
                   END
                 )
                 OR (
-                  (
-                    FALSE OR FALSE
-                  ) AND NOT (
-                    COALESCE(FALSE OR FALSE, FALSE)
+                  `t4`.`c0` / CASE
+                    WHEN NULLIF(CAST(`t4`.`c1` AS DOUBLE), CAST('0.0' AS DOUBLE)) = CAST('0.0' AS DOUBLE)
+                    THEN CAST('nan' AS DOUBLE)
+                    ELSE NULLIF(CAST(`t4`.`c1` AS DOUBLE), CAST('0.0' AS DOUBLE))
+                  END IN (CAST('inf' AS DOUBLE), CAST('-inf' AS DOUBLE))
+                  AND NOT (
+                    COALESCE(`t4`.`c0` IN (CAST('inf' AS DOUBLE), CAST('-inf' AS DOUBLE)), FALSE)
                   )
                 ),
                 FALSE

@@ -86,10 +86,10 @@ SELECT
       WHEN "t19"."v22" < CAST('0.0' AS DOUBLE)
       THEN -(
         CASE
-          WHEN ABS("t19"."v22") >= CAST('0.6359885116615513' AS DOUBLE)
+          WHEN ABS("t19"."v22") >= CAST('0.6359885132423133' AS DOUBLE)
           THEN (
             EXP(
-              CAST('2.031499554714581' AS DOUBLE) * CASE
+              CAST('2.0314995507269065' AS DOUBLE) * CASE
                 WHEN ABS("t19"."v22") > CAST('1.0' AS DOUBLE)
                 THEN LN(ABS("t19"."v22") + CAST('1.0' AS DOUBLE))
                 WHEN (
@@ -105,9 +105,9 @@ SELECT
                 )
               END
             ) - CAST('1.0' AS DOUBLE)
-          ) / CAST('2.031499554714581' AS DOUBLE)
+          ) / CAST('2.0314995507269065' AS DOUBLE)
           WHEN EXP(
-            CAST('2.031499554714581' AS DOUBLE) * CASE
+            CAST('2.0314995507269065' AS DOUBLE) * CASE
               WHEN ABS("t19"."v22") > CAST('1.0' AS DOUBLE)
               THEN LN(ABS("t19"."v22") + CAST('1.0' AS DOUBLE))
               WHEN (
@@ -141,7 +141,7 @@ SELECT
           ELSE (
             (
               EXP(
-                CAST('2.031499554714581' AS DOUBLE) * CASE
+                CAST('2.0314995507269065' AS DOUBLE) * CASE
                   WHEN ABS("t19"."v22") > CAST('1.0' AS DOUBLE)
                   THEN LN(ABS("t19"."v22") + CAST('1.0' AS DOUBLE))
                   WHEN (
@@ -159,7 +159,7 @@ SELECT
               ) - CAST('1.0' AS DOUBLE)
             ) * (
               CAST((
-                CAST('2.031499554714581' AS DOUBLE) * CASE
+                CAST('2.0314995507269065' AS DOUBLE) * CASE
                   WHEN ABS("t19"."v22") > CAST('1.0' AS DOUBLE)
                   THEN LN(ABS("t19"."v22") + CAST('1.0' AS DOUBLE))
                   WHEN (
@@ -176,7 +176,7 @@ SELECT
                 END
               ) AS DOUBLE) / LN(
                 EXP(
-                  CAST('2.031499554714581' AS DOUBLE) * CASE
+                  CAST('2.0314995507269065' AS DOUBLE) * CASE
                     WHEN ABS("t19"."v22") > CAST('1.0' AS DOUBLE)
                     THEN LN(ABS("t19"."v22") + CAST('1.0' AS DOUBLE))
                     WHEN (
@@ -194,14 +194,14 @@ SELECT
                 )
               )
             )
-          ) / CAST('2.031499554714581' AS DOUBLE)
+          ) / CAST('2.0314995507269065' AS DOUBLE)
         END
       )
       ELSE CASE
-        WHEN ABS("t19"."v22") >= CAST('61280359981183.055' AS DOUBLE)
+        WHEN ABS("t19"."v22") >= CAST('61280606263441.56' AS DOUBLE)
         THEN (
           EXP(
-            CAST('-0.031499554714581206' AS DOUBLE) * CASE
+            CAST('-0.03149955072690652' AS DOUBLE) * CASE
               WHEN ABS("t19"."v22") > CAST('1.0' AS DOUBLE)
               THEN LN(ABS("t19"."v22") + CAST('1.0' AS DOUBLE))
               WHEN (
@@ -217,9 +217,9 @@ SELECT
               )
             END
           ) - CAST('1.0' AS DOUBLE)
-        ) / CAST('-0.031499554714581206' AS DOUBLE)
+        ) / CAST('-0.03149955072690652' AS DOUBLE)
         WHEN EXP(
-          CAST('-0.031499554714581206' AS DOUBLE) * CASE
+          CAST('-0.03149955072690652' AS DOUBLE) * CASE
             WHEN ABS("t19"."v22") > CAST('1.0' AS DOUBLE)
             THEN LN(ABS("t19"."v22") + CAST('1.0' AS DOUBLE))
             WHEN (
@@ -253,7 +253,7 @@ SELECT
         ELSE (
           (
             EXP(
-              CAST('-0.031499554714581206' AS DOUBLE) * CASE
+              CAST('-0.03149955072690652' AS DOUBLE) * CASE
                 WHEN ABS("t19"."v22") > CAST('1.0' AS DOUBLE)
                 THEN LN(ABS("t19"."v22") + CAST('1.0' AS DOUBLE))
                 WHEN (
@@ -271,7 +271,7 @@ SELECT
             ) - CAST('1.0' AS DOUBLE)
           ) * (
             CAST((
-              CAST('-0.031499554714581206' AS DOUBLE) * CASE
+              CAST('-0.03149955072690652' AS DOUBLE) * CASE
                 WHEN ABS("t19"."v22") > CAST('1.0' AS DOUBLE)
                 THEN LN(ABS("t19"."v22") + CAST('1.0' AS DOUBLE))
                 WHEN (
@@ -288,7 +288,7 @@ SELECT
               END
             ) AS DOUBLE) / LN(
               EXP(
-                CAST('-0.031499554714581206' AS DOUBLE) * CASE
+                CAST('-0.03149955072690652' AS DOUBLE) * CASE
                   WHEN ABS("t19"."v22") > CAST('1.0' AS DOUBLE)
                   THEN LN(ABS("t19"."v22") + CAST('1.0' AS DOUBLE))
                   WHEN (
@@ -306,10 +306,10 @@ SELECT
               )
             )
           )
-        ) / CAST('-0.031499554714581206' AS DOUBLE)
+        ) / CAST('-0.03149955072690652' AS DOUBLE)
       END
-    END - CAST('0.9584077592365661' AS DOUBLE)
-  ) / CAST('0.5454436998552374' AS DOUBLE) AS "x_yeo_johnson"
+    END - CAST('0.9584077616984497' AS DOUBLE)
+  ) / CAST('0.5454437019827792' AS DOUBLE) AS "x_yeo_johnson"
 FROM (
   SELECT
     "t18"."c0",
