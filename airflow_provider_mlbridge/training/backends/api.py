@@ -131,7 +131,9 @@ class APIBackend:
         return Submission(ref=ref, state=state, attached=attached, url=self._url(document))
 
     async def status(
-        self, refs: Sequence[JobRef], shown: Mapping[JobRef, int] | None = None
+        self,
+        refs: Sequence[JobRef],
+        shown: Mapping[JobRef, int] | None = None,  # noqa: ARG002 - such numbers are not kept there
     ) -> Mapping[JobRef, JobStatus]:
         """
         State of many jobs. With no job at all it still asks, where the service answers batches, so that

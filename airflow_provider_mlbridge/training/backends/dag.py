@@ -127,7 +127,9 @@ class DagBackend:
         raise BackendProtocolError(f"training {job.key}: a hundred generations appeared while submitting one")
 
     async def status(
-        self, refs: Sequence[JobRef], shown: Mapping[JobRef, int] | None = None
+        self,
+        refs: Sequence[JobRef],
+        shown: Mapping[JobRef, int] | None = None,  # noqa: ARG002 - such numbers are not kept there
     ) -> Mapping[JobRef, JobStatus]:
         """State of the runs; a run that was deleted is lost."""
         return {ref: await self._status(ref) for ref in refs}
