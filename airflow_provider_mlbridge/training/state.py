@@ -159,8 +159,8 @@ def next_generation(job: TrainingJob, newest: Generation | None) -> int | None:
         raise TrainingForgottenError(
             f"training {job.key}: generation {job.known_generation} was started before, but the training's "
             f"side {there}. Its memory was lost or is not there (a disk that is not mounted, another "
-            f"database, a folder that was removed), and the training may still run. Bring it back; or see that nothing "
-            f"runs, and clear the task with forgotten='train'."
+            f"database, a folder that was removed), and the training may still run. Bring it back; or see "
+            f"that nothing runs, and clear the task with forgotten='train'."
         )
     if newest is None:
         return 1
