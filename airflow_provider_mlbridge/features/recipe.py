@@ -92,7 +92,13 @@ class Recipe:
         object.__setattr__(self, "split", parse_split(self.split))
         object.__setattr__(self, "allow", parse_allow(self.allow))
         options.choice("recipe", "refit", self.refit, get_args(Refit))
-        self.resolved_split()
+        split = self.resolved_split()
+        if split is not None and self.label in split.columns():
+            raise InvalidRecipeError(
+                f"split by {split.BY}: {self.label!r} is the label; rows that are shared out by it differ in "
+                f"what is to be predicted, so the split (and the folds that target encoding learns in) would "
+                f"tell the answer. Split by other columns"
+            )
 
     def resolved_split(self) -> Split | None:
         """The split with the recipe's keys or event time filled in where it names none."""

@@ -194,12 +194,13 @@ class TimeSplit(Split):
     The past to learn from, the future to test on.
 
     Either with cut-offs, or with shares, whose boundaries are the event times at those ranks. Rows without
-    event time are test: nothing shows that they are from the past.
+    event time are test: nothing shows that they are from the past. Shares are of all rows, those included.
 
     :param column: event time (date or timestamp); the recipe's ``event_time`` when empty.
     :param cutoff: rows before this moment are train. ISO 8601, UTC when it has no zone.
     :param validation_cutoff: rows from ``cutoff`` to before this moment are validation.
-    :param train: share of the rows, the earliest; equal times at the boundary are all train.
+    :param train: share of the rows, the earliest; equal times at the boundary are all train. When fewer rows
+        have a time, all of those are train.
     :param validation: share of the rows after those; the rest is test.
     :param gap: length of time before each boundary whose rows are ``gap`` instead, for example ``"7d"``: what
         was known of a row in training then ends so long before the first row of what follows. With cut-offs
@@ -255,17 +256,20 @@ class TimeSplit(Split):
         from airflow_provider_mlbridge.features.session import FILE_INDEX, ROW_INDEX
 
         time = table[self.column].cast("timestamp")
-        known = query(table.aggregate(n=time.count()))[0]["n"]
-        # The boundary is the last time inside a split, never the first one after it: so nothing that
-        # happens in the test split can change what is stored.
+        counted = query(table.aggregate(rows=table.count(), known=time.count()))[0]
+        rows, known = int(counted["rows"]), int(counted["known"])
+        # The boundary is the last time inside a split, never the first one after it, and its rank is counted
+        # among all rows: so nothing that happens to a row of the test split, even that it loses its time, can
+        # change what is stored.
         shares = {"train_until": self.train}
         if self.validation:
             shares["validation_until"] = self.train + self.validation
-        ranks = {name: round(share * known) - 1 for name, share in shares.items()}
+        ranks = {name: min(round(share * rows), known) - 1 for name, share in shares.items()}
         for name, share in shares.items():
             if ranks[name] < 0:
                 raise FitError(
-                    f"split by time: {share:g} of the {known} rows with a time in {self.column!r} is none"
+                    f"split by time: {share:g} of the {rows} rows, of which {known} have a time in "
+                    f"{self.column!r}, is none"
                 )
         values = values_of_ranks(query, numbered(table, (FILE_INDEX, ROW_INDEX)), time, ranks.values(), known)
         state: dict[str, Any] = {}

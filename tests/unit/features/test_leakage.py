@@ -17,10 +17,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
-from airflow_provider_mlbridge.features import Recipe, build_feature_set
+from airflow_provider_mlbridge.features import Passthrough, Recipe, build_feature_set
 from airflow_provider_mlbridge.features.steps import STEP_TYPES
 
-from .tables import flights, write
+from .tables import flights, read, write
 
 ROWS, CATEGORIES = 40_000, 4_000
 
@@ -111,8 +111,8 @@ def test_every_step_is_looked_at() -> None:
     assert {step["type"] for step in (*STEPS, *STEPS_ON_OTHERS)} == set(STEP_TYPES)
 
 
-def _changed(table: pa.Table, rows: np.ndarray, seed: int) -> pa.Table:
-    """The table with other values in these rows, whatever they mean; keys and split stay."""
+def _changed(table: pa.Table, rows: np.ndarray, seed: int, times: list[Any]) -> pa.Table:
+    """The table with other values in these rows, whatever they mean; keys stay, and what splits by hash."""
     rng = random.Random(seed)
     makers: dict[str, Any] = {
         "carrier": lambda: rng.choice(["UA", "new", "", None]),
@@ -121,7 +121,7 @@ def _changed(table: pa.Table, rows: np.ndarray, seed: int) -> pa.Table:
         "temp": lambda: rng.choice([math.nan, -1e300, 1e300]),
         "seats": lambda: rng.choice([None, 2**62, -5]),
         "humid": lambda: rng.choice([math.inf, 0.5]),
-        "scheduled": lambda: datetime.datetime(rng.randrange(1, 9999), 5, 6),  # noqa: DTZ001 - UTC
+        "scheduled": lambda: rng.choice(times),
         "night": lambda: rng.choice([None, True]),
         "late": lambda: rng.choice([None, 0, 1, 2, 3, 10**9]),
     }
@@ -134,19 +134,34 @@ def _changed(table: pa.Table, rows: np.ndarray, seed: int) -> pa.Table:
     return table
 
 
+ANY_TIME = [datetime.datetime(year, 5, 6) for year in range(1, 9999, 100)]  # noqa: DTZ001 - UTC
+LATER = [datetime.datetime(2013, 12, 31, 23, 59, 59), datetime.datetime(9998, 5, 6), None]  # noqa: DTZ001
+SPLITS: dict[str, tuple[dict[str, Any], list[Any]]] = {
+    "column": ({"by": "column", "column": "part"}, ANY_TIME),
+    "hash": ({"by": "hash", "train": 0.7}, ANY_TIME),
+    "group": ({"by": "group", "keys": ["crew"], "train": 0.6, "validation": 0.2}, ANY_TIME),
+    "time": ({"by": "time", "train": 0.7, "gap": "2d"}, LATER),
+    "cutoff": ({"by": "time", "cutoff": "2013-09-01"}, LATER),
+}
+"""And the times that a test row may have without becoming another one."""
+
+
 @pytest.mark.parametrize("steps", [STEPS, STEPS_ON_OTHERS], ids=["own values", "other rows and columns"])
-def test_the_state_knows_nothing_of_test_rows(steps: list[dict[str, Any]], tmp_path: Path) -> None:
+@pytest.mark.parametrize("by", SPLITS)
+def test_the_state_knows_nothing_of_test_rows(by: str, steps: list[dict[str, Any]], tmp_path: Path) -> None:
     """Byte for byte, whether they are changed in every column or taken out."""
     table = flights(600)
-    test = np.random.default_rng(2).random(600) < 0.3
-    table = table.append_column("part", pa.array(np.where(test, "test", "train")))
+    crew = np.random.default_rng(4).integers(0, 80, 600)
+    part = np.where(np.random.default_rng(2).random(600) < 0.3, "test", "train")
+    table = table.append_column("part", pa.array(part)).append_column("crew", pa.array(crew))
+    split, times = SPLITS[by]
     recipe = Recipe.from_dict(
         {
             "name": "r",
             "keys": ["flight_id"],
             "label": "late",
             "event_time": "scheduled",
-            "split": {"by": "column", "column": "part"},
+            "split": split,
             "steps": steps,
         }
     )
@@ -155,10 +170,23 @@ def test_the_state_knows_nothing_of_test_rows(steps: list[dict[str, Any]], tmp_p
         return recipe.fit(write(rows, tmp_path / "in.parquet")).to_json()
 
     expected = state(table)
+    where = _splits(table, recipe, tmp_path)
+    # The rows of a gap are no test rows: where a share of the rows ends depends on them.
+    test = np.array([where[key] not in ("train", "gap") for key in table["flight_id"].to_pylist()])
+    assert 60 < test.sum() < 400
     (places,) = np.nonzero(test)
-    assert state(_changed(table, places, seed=1)) == expected
-    assert state(table.filter(pa.array(~test))) == expected
+    assert state(_changed(table, places, 1, times)) == expected
+    if by != "time":  # with fewer rows, a share of them is another one
+        assert state(table.filter(pa.array(~test))) == expected
     distances = table["distance"].to_pylist()
     distances[int(np.argmin(test))] += 1
     column = pa.array(distances, table["distance"].type)
     assert state(table.set_column(table.column_names.index("distance"), "distance", column)) != expected
+
+
+def _splits(table: pa.Table, recipe: Recipe, tmp_path: Path) -> dict[int, str]:
+    """The split of each row, by its key."""
+    source = write(table, tmp_path / "in.parquet")
+    plain = Recipe("r", [Passthrough("constant")], keys=["flight_id"], split=recipe.resolved_split())
+    plain.fit(source).transform(source, tmp_path / "split.parquet")
+    return {row["flight_id"]: row["split"] for row in read(tmp_path / "split.parquet")}

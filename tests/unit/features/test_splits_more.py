@@ -44,12 +44,12 @@ def _split(split: Any, tmp_path: Path, table: pa.Table | None = None) -> tuple[s
     [
         ({"cutoff": "2024-01-07", "gap": "2d"}, "tr tr tr tr ga ga te te te te te "),
         ({"cutoff": "2024-01-07", "gap": "36h"}, "tr tr tr tr tr ga te te te te te "),
-        ({"train": 0.6, "gap": "2d"}, "tr tr tr tr ga ga te te te te te "),
+        ({"train": 0.55, "gap": "2d"}, "tr tr tr tr ga ga te te te te te "),
         (
             {"cutoff": "2024-01-05", "validation_cutoff": "2024-01-09", "gap": "P1D"},
             "tr tr tr ga va va va ga te te te ",
         ),
-        ({"train": 0.4, "validation": 0.4, "gap": "1d"}, "tr tr tr ga va va va ga te te te "),
+        ({"train": 0.4, "validation": 0.35, "gap": "1d"}, "tr tr tr ga va va va ga te te te "),
         # A validation period that is shorter than the gap is none.
         (
             {"cutoff": "2024-01-05", "validation_cutoff": "2024-01-06", "gap": "1d"},
@@ -61,7 +61,36 @@ def test_a_gap_in_time(split: dict[str, Any], expected: str, tmp_path: Path) -> 
     assert _split({"by": "time", **split}, tmp_path)[0] == expected
 
 
-@pytest.mark.parametrize("split", [{"cutoff": "2024-01-07"}, {"train": 0.6}])
+def test_a_share_is_of_all_rows(tmp_path: Path) -> None:
+    """So that a test row may lose its time, or get one, without changing what is learned from."""
+    whole = pa.table(
+        {"t": [FIRST + DAY * number for number in range(10)], "x": [float(n) for n in range(10)]}
+    )
+    expected = _split({"by": "time", "train": 0.6, "validation": 0.2}, tmp_path, whole)
+    assert json.loads(expected[1])["train_rows"] == 6
+    for lost in ([9], [8, 9], [6, 7, 8, 9]):
+        times = [None if row in lost else time for row, time in enumerate(whole["t"].to_pylist())]
+        table = whole.set_column(0, "t", pa.array(times, pa.date32()))
+        found = json.loads(_split({"by": "time", "train": 0.6, "validation": 0.2}, tmp_path, table)[1])
+        assert found["train_rows"] == 6
+        assert found["split"]["train_until"] == "2024-01-06T00:00:00"
+    assert _split({"by": "time", "train": 0.9}, tmp_path, table)[0].startswith("tr " * 6 + "te ")
+
+
+def test_the_label_splits_nothing() -> None:
+    """Folds by it would turn what target encoding learns inside out."""
+    for by in (
+        {"by": "hash", "keys": ["y"]},
+        {"by": "group", "keys": ["t", "y"]},
+        {"by": "time", "column": "y"},
+    ):
+        with pytest.raises(InvalidRecipeError, match=f"split by {by['by']}: 'y' is the label"):
+            Recipe("r", [Standard("x")], event_time="t", label="y", split=by | {"train": 0.5})
+    with pytest.raises(InvalidRecipeError, match="split by column: 'y' is the label"):
+        Recipe("r", [Standard("x")], label="y", split={"by": "column", "column": "y", "train": [0]})
+
+
+@pytest.mark.parametrize("split", [{"cutoff": "2024-01-07"}, {"train": 0.55}])
 def test_nothing_is_learned_from_the_gap_or_after_it(split: dict[str, Any], tmp_path: Path) -> None:
     split = {"by": "time", "gap": "2d", **split}
     state = _split(split, tmp_path)[1]
