@@ -8,7 +8,8 @@ import signal
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from email.message import Message
 from pathlib import Path
@@ -217,3 +218,37 @@ class TrainingService:
 def told(*steps: list[Any], **params: Any) -> dict[str, Any]:
     """A request whose training does these steps."""
     return {"model_type": "told", "params": {"steps": [list(step) for step in steps], **params}}
+
+
+def keyed(key: str, body: Mapping[str, Any], *, owner: str = "try-1", epoch: int = 1) -> dict[str, Any]:
+    """The request with the identity of a caller that retries."""
+    return {**body, "key": key, "owner": owner, "epoch": epoch, "digest": "d1"}
+
+
+@contextmanager
+def running_service(folder: Path, **config: Any) -> Iterator[TrainingService]:
+    """A service that is stopped, with all its trainings, at the end."""
+    service = TrainingService(folder, **config)
+    try:
+        yield service.start()
+    finally:
+        service.stop()
+
+
+def process_in(service: TrainingService, job_id: str, fact: str) -> int:
+    """Pid of a job's supervisor or child."""
+    document = json.loads((service.job_folder(job_id) / f"{fact}.json").read_text())
+    return int(document["process"]["pid"])
+
+
+def pids_of(job_id: str) -> list[int]:
+    """Live processes of a job, by the marker that the training's environment has."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                if f"MLBRIDGE_JOB_ID={job_id}".encode() in (entry / "environ").read_bytes().split(b"\0"):
+                    found.append(int(entry.name))
+            except OSError:
+                continue
+    return found

@@ -9,9 +9,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+
+from mlbridge_training_service.parameters import Parameter, ParameterName, check_template
 
 ANY_MODEL_TYPE = "*"
+
+_PipelineName = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
 
 class ConfigError(Exception):
@@ -45,6 +49,8 @@ class Pipeline(_Section):
     A training program of this host.
 
     :param command: the program and its arguments; no shell reads it. The request is in its environment.
+    :param parameters: what the request's ``params`` may hold; ``{name}`` as an element of the command stands
+        for the value. None: they may hold anything, and the command is taken as it is.
     :param working_dir: directory to start in; a fresh one per job when None.
     :param environment: extra variables.
     :param model_types: values of ``model_type`` that choose this pipeline; ``*`` takes all others.
@@ -52,10 +58,17 @@ class Pipeline(_Section):
     """
 
     command: Annotated[list[str], Field(min_length=1)]
+    parameters: dict[ParameterName, Parameter] | None = None
     working_dir: Path | None = None
     environment: dict[str, str] = Field(default_factory=dict)
     model_types: list[str] = Field(default_factory=list)
     timeout_seconds: Annotated[float | None, Field(gt=0)] = None
+
+    @model_validator(mode="after")
+    def _placeholders_have_values(self) -> Pipeline:
+        if self.parameters is not None:
+            check_template(self.command, self.parameters)
+        return self
 
 
 class ServiceConfig(_Section):
@@ -66,7 +79,10 @@ class ServiceConfig(_Section):
     :param auth: where the token is, or the word ``none``. There is no default.
     :param pipelines: name to training program.
     :param concurrency: trainings that run at once; others wait in order of arrival.
-    :param database_url: SQLAlchemy URL; SQLite in ``data_dir`` when None.
+    :param database_url: SQLAlchemy URL, for instance of PostgreSQL; SQLite in ``data_dir`` when None.
+    :param database_url_env: environment variable that holds it instead; trainings do not see this variable.
+    :param keep_days: how long a job, its log and its result are kept after its end; for ever when None.
+        A success that was not acknowledged is kept longer, if its caller has an identity.
     :param grace_seconds: from TERM to KILL.
     :param retry_after_seconds: what callers are told to wait between two questions about a job.
     :param max_request_bytes: the largest request; it must fit into one environment variable (128 KiB).
@@ -76,9 +92,11 @@ class ServiceConfig(_Section):
 
     data_dir: Path
     auth: TokenAuth | Literal["none"]
-    pipelines: Annotated[dict[str, Pipeline], Field(min_length=1)]
+    pipelines: Annotated[dict[_PipelineName, Pipeline], Field(min_length=1)]
     concurrency: Annotated[int, Field(ge=1)] = 1
     database_url: str | None = None
+    database_url_env: str | None = None
+    keep_days: Annotated[float | None, Field(gt=0)] = 30.0
     grace_seconds: Annotated[float, Field(ge=0)] = 10.0
     retry_after_seconds: Annotated[int, Field(ge=1)] = 5
     max_request_bytes: Annotated[int, Field(ge=1024, le=120_000)] = 120_000
@@ -93,6 +111,8 @@ class ServiceConfig(_Section):
             raise ValueError(f"model_types {repeated} are claimed more than once; a caller could not choose")
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise ValueError("tls_certificate and tls_key come together")
+        if self.database_url is not None and self.database_url_env is not None:
+            raise ValueError("name one of database_url and database_url_env")
         return self
 
     def pipeline_for(self, model_type: str | None, pipeline: str | None) -> str:
@@ -143,6 +163,26 @@ class ServiceConfig(_Section):
         if not token:
             raise ConfigError(f"{place} (auth) holds no token")
         return token
+
+    def database(self) -> str | None:
+        """
+        SQLAlchemy URL, or None for SQLite in ``data_dir``.
+
+        :raises ConfigError: when its variable is missing or empty.
+        """
+        if self.database_url_env is None:
+            return self.database_url
+        url = os.environ.get(self.database_url_env, "").strip()
+        if not url:
+            raise ConfigError(
+                f"the environment variable {self.database_url_env} (database_url_env) is not set"
+            )
+        return url
+
+    def secret_variables(self) -> list[str]:
+        """Environment variables of the service that trainings must not see."""
+        token = self.auth.token_env if isinstance(self.auth, TokenAuth) else None
+        return [name for name in (token, self.database_url_env) if name is not None]
 
 
 def load_config(path: Path) -> ServiceConfig:

@@ -16,23 +16,28 @@ is no lock that a dead process could hold.
 ``training.log``        output of the training
 ``supervisor.log``      output of the supervisor; empty unless it has a bug or no resources
 ``result.json``         what the training reports (``MLBRIDGE_RESULT_FILE``)
+``progress``            what the training says of its progress (``MLBRIDGE_PROGRESS_FILE``)
 ``work/``               working directory of pipelines that name none
 ======================  =====================================================================
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import secrets
 import stat
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 from mlbridge_training_service.processes import ProcessIdentity
 
 RESULT_LIMIT_BYTES = 64 * 1024
+
+_PROGRESS_TAIL_BYTES = 4096
+_PROGRESS_CHARACTERS = 200
 
 Fact = Literal["supervisor", "child", "cancel", "end"]
 
@@ -51,6 +56,7 @@ class JobFolder:
         self.log = path / "training.log"
         self.supervisor_log = path / "supervisor.log"
         self.result = path / "result.json"
+        self.progress = path / "progress"
         self.work = path / "work"
 
     def create(self, launch: Mapping[str, Any], request_json: str) -> None:
@@ -114,16 +120,12 @@ class JobFolder:
         :raises UnreadableResultError: when the file is no JSON object of acceptable size.
         """
         try:
-            # The training made this file: it may as well have made a FIFO or a link to something else.
-            descriptor = os.open(self.result, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+            with _open_regular(self.result) as stream:
+                content = stream.read(RESULT_LIMIT_BYTES + 1)
         except FileNotFoundError:
             return {}
         except OSError as error:
-            raise UnreadableResultError(f"the result file cannot be opened: {error.strerror}") from error
-        with os.fdopen(descriptor, "rb") as stream:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise UnreadableResultError("the result file is not a regular file")
-            content = stream.read(RESULT_LIMIT_BYTES + 1)
+            raise UnreadableResultError(f"the result file cannot be read: {error.strerror}") from error
         if len(content) > RESULT_LIMIT_BYTES:
             raise UnreadableResultError(f"the result file is larger than {RESULT_LIMIT_BYTES} bytes")
         if not content.strip():
@@ -137,6 +139,20 @@ class JobFolder:
                 f"the result file holds a JSON {type(document).__name__}, expected an object"
             )
         return document
+
+    def read_progress(self) -> str | None:
+        """The last line of text in the progress file, at most 200 characters; None when there is none."""
+        try:
+            with _open_regular(self.progress) as stream:
+                stream.seek(max(0, os.fstat(stream.fileno()).st_size - _PROGRESS_TAIL_BYTES))
+                content = stream.read(_PROGRESS_TAIL_BYTES)
+        except OSError:
+            return None
+        for line in reversed(content.decode("utf-8", errors="replace").splitlines()):
+            printable = "".join(sign if sign.isprintable() else " " for sign in line).strip()
+            if printable:
+                return printable[:_PROGRESS_CHARACTERS]
+        return None
 
     def _link_once(self, path: Path, text: str) -> bool:
         temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
@@ -153,6 +169,15 @@ class JobFolder:
             return True
         finally:
             temporary.unlink()
+
+
+def _open_regular(path: Path) -> BinaryIO:
+    # The training made this file: it may as well have made a FIFO or a link to something else.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is not a regular file")
+    return os.fdopen(descriptor, "rb")
 
 
 def _refuse_constant(name: str) -> None:

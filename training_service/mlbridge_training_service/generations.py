@@ -39,6 +39,10 @@ class RequestChangedError(Exception):
     """The key stands for a training of another request."""
 
 
+class ForgottenError(Exception):
+    """The caller knows of a later generation than this service."""
+
+
 @dataclass(frozen=True)
 class Newest:
     """
@@ -56,7 +60,9 @@ class Newest:
     acknowledged: bool
 
 
-def generation_to_start(newest: Newest | None, *, epoch: int, same_request: bool) -> int | None:
+def generation_to_start(
+    newest: Newest | None, *, epoch: int, same_request: bool, known_generation: int = 0, retired: int = 0
+) -> int | None:
     """
     The generation that a submission starts, or None when it attaches to the newest.
 
@@ -64,10 +70,16 @@ def generation_to_start(newest: Newest | None, *, epoch: int, same_request: bool
     followed by the next only in a later epoch (its task was cleared), and only when its result was returned
     or something else is asked for; until then its result is still owed. All others attach.
 
+    :param known_generation: the latest generation that the caller was ever told of.
+    :param retired: the latest generation that was over and is not kept any more; 0 for none.
+    :raises ForgottenError: when the caller knows of a later one. It may still run, so nothing may be started.
     :raises RequestChangedError: when it would attach to a training of another request.
     """
-    if newest is None:
-        return 1
+    last = max(newest.generation if newest else 0, retired)
+    if known_generation > last:
+        raise ForgottenError
+    if newest is None or newest.generation < last:
+        return last + 1
     succeeded = newest.status is Status.SUCCEEDED
     if newest.status.is_terminal and not succeeded:
         return newest.generation + 1

@@ -6,10 +6,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 _SHOWN = 10
+_RETRY_SECONDS = "5"
 
 
 class ProblemError(Exception):
@@ -28,16 +31,24 @@ class ProblemError(Exception):
     :param kind: last part of the problem's ``type``; part of the contract.
     :param detail: what happened and what to do.
     :param headers: extra response headers.
+    :param members: extra members of the document.
     """
 
     def __init__(
-        self, status: int, kind: str, detail: str, *, headers: Mapping[str, str] | None = None
+        self,
+        status: int,
+        kind: str,
+        detail: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        members: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(detail)
         self.status = status
         self.kind = kind
         self.detail = detail
         self.headers = headers
+        self.members = dict(members or {})
 
     def response(self) -> JSONResponse:
         """The HTTP answer."""
@@ -46,6 +57,7 @@ class ProblemError(Exception):
             "title": HTTPStatus(self.status).phrase,
             "status": self.status,
             "detail": self.detail,
+            **self.members,
         }
         return JSONResponse(
             body,
@@ -72,6 +84,14 @@ def install(app: FastAPI) -> None:
         more = f" and {len(faults) - _SHOWN} more" if len(faults) > _SHOWN else ""
         # 400, because 422 says in this contract that the key stands for another request.
         return ProblemError(400, "invalid-request", "; ".join(faults[:_SHOWN]) + more).response()
+
+    @app.exception_handler(OperationalError)
+    @app.exception_handler(InterfaceError)
+    @app.exception_handler(PoolTimeout)
+    async def on_database(_request: Request, error: Exception) -> JSONResponse:
+        _LOG.error("The database does not answer: %s", getattr(error, "orig", None) or error)
+        detail = "the database of the service does not answer; nothing was changed by this call, or all of it"
+        return ProblemError(503, "database", detail, headers={"Retry-After": _RETRY_SECONDS}).response()
 
     @app.exception_handler(Exception)
     async def on_bug(_request: Request, error: Exception) -> JSONResponse:

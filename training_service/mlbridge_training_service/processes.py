@@ -84,6 +84,12 @@ def is_alive(identity: ProcessIdentity) -> bool:
     return identify(identity.pid) == identity
 
 
+def seconds_running(identity: ProcessIdentity) -> float:
+    """How long ago a process of this boot was started; no step of the clock changes it."""
+    up = float((_PROC / "uptime").read_text(encoding="ascii").split()[0])
+    return up - identity.start_ticks / os.sysconf("SC_CLK_TCK")
+
+
 def send_signal(identity: ProcessIdentity, number: signal.Signals) -> bool:
     """
     Signal exactly this process; False when it is gone.

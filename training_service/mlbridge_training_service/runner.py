@@ -10,23 +10,31 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
-from mlbridge_training_service.config import ServiceConfig, TokenAuth
-from mlbridge_training_service.folder import JobFolder
+from mlbridge_training_service.config import ServiceConfig
+from mlbridge_training_service.folder import Fact, JobFolder
 from mlbridge_training_service.generations import Status
+from mlbridge_training_service.launching import launch_document, start_supervisor
+from mlbridge_training_service.metrics import Metrics
+from mlbridge_training_service.oom import explain_oom, oom_kills
 from mlbridge_training_service.payload import canonical_json
-from mlbridge_training_service.processes import boot_id, find_tree, is_alive, send_signal, stop_tree
-from mlbridge_training_service.store import Job, JobStore
+from mlbridge_training_service.processes import (
+    ProcessIdentity,
+    boot_id,
+    find_tree,
+    is_alive,
+    seconds_running,
+    send_signal,
+    stop_tree,
+)
+from mlbridge_training_service.store import JobStore
 from mlbridge_training_service.supervisor import MARKER_VARIABLE, utc_now
+from mlbridge_training_service.tables import Job
 
 _LOG = logging.getLogger(__name__)
 _LOOK_INTERVAL = 0.25
@@ -34,6 +42,7 @@ _IDLE_INTERVAL = 30.0
 _AFTER_FAULT_SECONDS = 1.0
 _STDERR_TAIL_BYTES = 2000
 _LOST_REASON = "the training is gone, and its supervisor, who would know the exit code, died before it"
+_VANISHED_REASON = "its folder was removed while it ran; what was left of it was stopped"
 _TOO_OLD_REASON = "stopped after its timeout, by the service, because its supervisor was dead"
 
 
@@ -43,11 +52,13 @@ class Runner:
 
     :param config: of the service.
     :param store: the jobs.
+    :param metrics: told how they end.
     """
 
-    def __init__(self, config: ServiceConfig, store: JobStore) -> None:
+    def __init__(self, config: ServiceConfig, store: JobStore, metrics: Metrics) -> None:
         self._config = config
         self._store = store
+        self._metrics = metrics
         self._supervisors: dict[str, subprocess.Popen[bytes]] = {}
         self._enders: dict[str, threading.Thread] = {}
         self._wake = threading.Event()
@@ -81,9 +92,11 @@ class Runner:
                 # Supervisors that are about to end must be waited for, lest they stay as zombies.
                 busy = self._look() or self._supervisors
                 interval = _LOOK_INTERVAL if busy else _IDLE_INTERVAL
+                self._metrics.looked(fault=False)
             except Exception:  # noqa: BLE001
                 # A full disk or a locked database passes; a runner that gave up would not be noticed.
                 _LOG.exception("Could not look after the jobs; trying again")
+                self._metrics.looked(fault=True)
                 interval = _AFTER_FAULT_SECONDS
             self._wake.wait(interval)
             self._wake.clear()
@@ -111,6 +124,8 @@ class Runner:
             folder.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             folder.state("cancel", {"reason": job.cancel_reason})
         if folder.known("supervisor") is None:
+            if job.started_at is not None:
+                return self._end_vanished(job, folder)
             return self._launch(job, folder)
         supervisor = folder.process("supervisor")
         if supervisor is not None and is_alive(supervisor):
@@ -125,9 +140,9 @@ class Runner:
         known = self._supervisors.get(job.job_id)
         if known is None:
             try:
-                folder.create(self._launch_document(job, folder), canonical_json(job.payload))
-                self._supervisors[job.job_id] = self._spawn(folder)
-            except (OSError, KeyError) as error:
+                folder.create(launch_document(self._config, job, folder), canonical_json(job.payload))
+                self._supervisors[job.job_id] = start_supervisor(self._config, folder)
+            except (OSError, LookupError, ValueError) as error:
                 return self._give_up(job, folder, f"the job could not be prepared: {error}")
             _LOG.info("Job %s (key %s, generation %d): started", job.job_id, job.key, job.generation)
             return False
@@ -140,36 +155,6 @@ class Runner:
         message = folder.supervisor_log.read_text(encoding="utf-8", errors="replace")[-_STDERR_TAIL_BYTES:]
         return self._give_up(job, folder, f"the supervisor ended before it began: {message.strip()}")
 
-    def _launch_document(self, job: Job, folder: JobFolder) -> dict[str, Any]:
-        pipeline = self._config.pipelines.get(job.pipeline)
-        if pipeline is None:
-            raise KeyError(f"pipeline {job.pipeline!r} is not in the configuration any more")
-        limits = [job.payload.get("timeout_seconds"), pipeline.timeout_seconds]
-        return {
-            "job_id": job.job_id,
-            "command": pipeline.command,
-            "working_dir": None if pipeline.working_dir is None else str(pipeline.working_dir),
-            "environment": {**pipeline.environment, **_training_environment(job, folder)},
-            "timeout_seconds": min((limit for limit in limits if limit is not None), default=None),
-            "grace_seconds": self._config.grace_seconds,
-        }
-
-    def _spawn(self, folder: JobFolder) -> subprocess.Popen[bytes]:
-        environment = dict(os.environ)
-        if isinstance(self._config.auth, TokenAuth) and self._config.auth.token_env is not None:
-            environment.pop(self._config.auth.token_env, None)
-        with folder.supervisor_log.open("ab") as log:
-            return subprocess.Popen(
-                [sys.executable, "-m", f"{__package__}.supervisor", str(folder.path)],
-                # Where the package lies, so that it is found without touching the training's environment.
-                cwd=Path(__file__).resolve().parents[1],
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-
     def _give_up(self, job: Job, folder: JobFolder, reason: str) -> bool:
         """Nothing was started: take the names, so that nothing can be any more, and end the job."""
         status = Status.CANCELLED if job.status is Status.CANCELLING else Status.FAILED
@@ -181,7 +166,7 @@ class Runner:
         except OSError:
             # The folder cannot even be written, so no supervisor can take its name there either.
             _LOG.exception("Job %s: the job folder cannot be written", job.job_id)
-        self._store.record(job.job_id, status, reason=job.cancel_reason or reason, finished_at=utc_now())
+        self._end_in_store(job, status, reason=job.cancel_reason or reason, finished_at=utc_now())
         return True
 
     def _judge(self, job: Job, folder: JobFolder) -> bool:
@@ -200,17 +185,22 @@ class Runner:
         if job.status is Status.CANCELLING:
             self._end_by_force(job, folder, Status.CANCELLED, job.cancel_reason or "cancelled")
         elif not is_alive(child):
-            self._end_by_force(
-                job,
-                folder,
-                Status.LOST,
-                _LOST_REASON,
-            )
-        elif self._is_too_old(folder):
+            note = explain_oom(_launched(folder).get("oom_kills", {}), oom_kills())
+            self._end_by_force(job, folder, Status.LOST, f"{_LOST_REASON}; {note}".removesuffix("; "))
+        elif self._is_too_old(folder, child):
             self._end_by_force(job, folder, Status.TIMED_OUT, _TOO_OLD_REASON)
         elif job.status is not Status.ORPHANED:
             _LOG.warning("Job %s: its supervisor is dead, the training runs on", job.job_id)
             self._store.record(job.job_id, Status.ORPHANED, was=job.status, started_at=_started_at(folder))
+        return False
+
+    def _end_vanished(self, job: Job, folder: JobFolder) -> bool:
+        """It ran, and its folder was removed since: it must neither be started again nor run on unseen."""
+        folder.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        taken: tuple[Fact, ...] = ("supervisor", "child")
+        for fact in taken:
+            folder.state(fact, {"void": True})
+        self._end_by_force(job, folder, Status.LOST, _VANISHED_REASON)
         return False
 
     def _end_by_force(self, job: Job, folder: JobFolder, status: Status, reason: str) -> None:
@@ -239,36 +229,29 @@ class Runner:
 
     def _record_end(self, job: Job, folder: JobFolder, end: Mapping[str, Any]) -> None:
         self._enders.pop(job.job_id, None)
-        self._store.record(
-            job.job_id,
+        self._end_in_store(
+            job,
             Status(end["status"]),
             exit_code=end["exit_code"],
             reason=end["reason"],
             finished_at=end["finished_at"],
-            started_at=_started_at(folder),
+            started_at=_started_at(folder) or job.started_at,
         )
-        _LOG.info("Job %s: %s %s", job.job_id, end["status"], end["reason"])
+
+    def _end_in_store(self, job: Job, status: Status, **changes: Any) -> None:
+        if self._store.record(job.job_id, status, **changes):
+            self._metrics.ended(job, status, changes.get("started_at"), changes["finished_at"])
+            _LOG.info("Job %s: %s %s", job.job_id, status.value, changes["reason"])
 
     @staticmethod
-    def _is_too_old(folder: JobFolder) -> bool:
-        started_at = _started_at(folder)
-        timeout = json.loads(folder.launch.read_text(encoding="utf-8"))["timeout_seconds"]
-        if timeout is None or started_at is None:
-            return False
-        return (datetime.now(UTC) - datetime.fromisoformat(started_at)).total_seconds() > float(timeout)
+    def _is_too_old(folder: JobFolder, child: ProcessIdentity) -> bool:
+        timeout = _launched(folder).get("timeout_seconds")
+        return timeout is not None and seconds_running(child) > float(timeout)
 
 
-def _training_environment(job: Job, folder: JobFolder) -> dict[str, str]:
-    return {
-        MARKER_VARIABLE: job.job_id,
-        "MLBRIDGE_JOB_KEY": job.key,
-        "MLBRIDGE_JOB_GENERATION": str(job.generation),
-        "MLBRIDGE_FEATURES_URI": str(job.payload.get("features_uri") or ""),
-        "MLBRIDGE_FEATURES_FINGERPRINT": str(job.payload.get("features_fingerprint") or ""),
-        "MLBRIDGE_REQUEST": canonical_json(job.payload),
-        "MLBRIDGE_REQUEST_FILE": str(folder.request),
-        "MLBRIDGE_RESULT_FILE": str(folder.result),
-    }
+def _launched(folder: JobFolder) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(folder.launch.read_text(encoding="utf-8"))
+    return document
 
 
 def _started_at(folder: JobFolder) -> str | None:

@@ -11,14 +11,19 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 Word = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
 Line = Annotated[str, StringConstraints(max_length=4096, pattern=r"^[^\x00-\x1f\x7f]*$")]
 
-IDENTITY_FIELDS = frozenset({"key", "owner", "epoch", "digest", "submission_id"})
+# Larger numbers do not fit into every database.
+Count = Annotated[int, Field(ge=0, le=2**62)]
+# Databases do not take NUL in a text.
+_Text = r"^[^\x00]*$"
+
+IDENTITY_FIELDS = frozenset({"key", "owner", "epoch", "digest", "submission_id", "known_generation"})
 
 
 class TriggerRequest(BaseModel):
     """
     What to train. Fields that are not named here are handed to the training as they are.
 
-    The last five fields say who asks and are no part of the request. A caller that retries by itself leaves
+    The last six fields say who asks and are no part of the request. A caller that retries by itself leaves
     them out: `Idempotency-Key` then always stands for the one training that it started first.
     """
 
@@ -39,17 +44,22 @@ class TriggerRequest(BaseModel):
         description="Identity of the training; the same as `Idempotency-Key`. Needs `owner` and `epoch`.",
     )
     owner: Word | None = Field(None, description="Who may cancel; the latest submission of the key decides.")
-    epoch: Annotated[int, Field(ge=0)] | None = Field(
+    epoch: Count | None = Field(
         None,
         description="Grows when a person asks for the training anew. A failed training is started again by "
         "the next submission, a succeeded and acknowledged one by a submission of a later epoch.",
     )
-    digest: Annotated[str, StringConstraints(max_length=200)] | None = Field(
+    digest: Annotated[str, StringConstraints(max_length=200, pattern=_Text)] | None = Field(
         None, description="The caller's digest of the request, for error messages and comparison."
     )
     submission_id: Word | None = Field(
         None,
         description="Names one call. A repeated call gets its first answer, even when the job failed since.",
+    )
+    known_generation: Count | None = Field(
+        None,
+        description="The latest generation that the caller was told of. If the service does not know it, it "
+        "has lost its memory, starts nothing and answers 410.",
     )
 
 
@@ -90,11 +100,16 @@ class JobStatus(BaseModel):
     exit_code: int | None = Field(description="Of the training; 128 + n when signal n killed it.")
     reason: str = Field(description="A sentence about a failure.")
     pipeline: str
+    instance: str = Field(description="The service that runs it, when several share a database; else empty.")
     created_at: str
     started_at: str | None
     finished_at: str | None
     acknowledged: bool
-    log_size: int = Field(description="Bytes of log so far.")
+    log_size: int | None = Field(description="Bytes of log so far; null for a job of another service.")
+    log_shown: int | None = Field(description="Bytes of log that `status:batch` was told of as `shown`.")
+    progress: str | None = Field(
+        description="Last line that the training wrote to `MLBRIDGE_PROGRESS_FILE`; at most 200 characters."
+    )
     links: Links
 
 
@@ -102,6 +117,11 @@ class BatchRequest(BaseModel):
     """Jobs to look up."""
 
     job_ids: Annotated[list[Word], Field(max_length=1000)]
+    shown: Annotated[dict[Word, Count], Field(max_length=1000)] = Field(
+        default_factory=dict,
+        description="Job id to the bytes of its log that the caller has passed on. Kept, and given back as "
+        "`log_shown` to whoever asks next; a number never becomes smaller.",
+    )
 
 
 class BatchAnswer(BaseModel):
@@ -125,7 +145,7 @@ class CancelRequest(BaseModel):
     """Who cancels, and why."""
 
     owner: Annotated[str, StringConstraints(max_length=200)] = ""
-    reason: Annotated[str, StringConstraints(max_length=1000)] = "cancelled by its owner"
+    reason: Annotated[str, StringConstraints(max_length=1000, pattern=_Text)] = "cancelled by its owner"
 
 
 class AcknowledgeRequest(BaseModel):
@@ -148,3 +168,6 @@ class Problem(BaseModel):
     title: str
     status: int
     detail: str
+    invalid_params: dict[str, str] | None = Field(
+        None, description="Of problem `invalid-parameter`: parameter to what is wrong, with the valid values."
+    )

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from mlbridge_training_service.folder import JobFolder
+from mlbridge_training_service.oom import explain_oom, oom_kills
 from mlbridge_training_service.processes import ProcessIdentity, find_tree, identify, reap, stop_tree
 
 MARKER_VARIABLE = "MLBRIDGE_JOB_ID"
@@ -47,6 +48,7 @@ class Supervisor:
         self._marker = f"{MARKER_VARIABLE}={self._launch['job_id']}"
         self._identity = _own_identity()
         self._ended: dict[int, int] = {}
+        self._oom_kills = oom_kills()
 
     def run(self) -> None:
         """Do everything; returns when the job has ended, or at once when another supervisor has it."""
@@ -70,6 +72,8 @@ class Supervisor:
             self._end("failed", None, f"the training could not be started: {error}")
             return
         status, code, reason = self._wait(child)
+        if status == "failed" and (note := explain_oom(self._oom_kills, oom_kills())):
+            reason = f"{reason}; {note}"
         # Whatever the training left behind must not run beside the next generation.
         if not self._stop():
             reason = f"{reason}; processes of the training cannot be killed".removeprefix("; ")
@@ -147,6 +151,8 @@ class Supervisor:
             try:
                 self._folder.state("end", document)
             except OSError:
+                if not self._folder.path.is_dir():
+                    return  # Somebody removed the job; nobody will ask for its end.
                 # A full disk must not turn a finished training into a lost one: wait for room.
                 time.sleep(_DISK_RETRY_SECONDS)
             else:

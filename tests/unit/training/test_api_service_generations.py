@@ -7,10 +7,16 @@ import itertools
 
 import pytest
 
-from airflow_provider_mlbridge.exceptions import TrainingConflictError
+from airflow_provider_mlbridge.exceptions import TrainingConflictError, TrainingForgottenError
 from airflow_provider_mlbridge.training.request import TrainingJob, TrainingRequest
 from airflow_provider_mlbridge.training.state import Generation, JobState, next_generation
-from mlbridge_training_service.generations import Newest, RequestChangedError, Status, generation_to_start
+from mlbridge_training_service.generations import (
+    ForgottenError,
+    Newest,
+    RequestChangedError,
+    Status,
+    generation_to_start,
+)
 
 ENDED_BADLY = [Status.FAILED, Status.CANCELLED, Status.TIMED_OUT, Status.LOST]
 GOING_ON = [Status.QUEUED, Status.STARTING, Status.RUNNING, Status.ORPHANED, Status.CANCELLING]
@@ -54,23 +60,46 @@ def test_returned_result_is_trained_again_in_a_later_epoch_only() -> None:
     assert generation_to_start(done, epoch=2, same_request=True) == 5
 
 
+def test_generation_that_only_the_caller_knows_of_is_not_started_beside() -> None:
+    for there, known in [(None, 1), (newest(Status.FAILED), 5), (newest(Status.RUNNING), 5)]:
+        with pytest.raises(ForgottenError):
+            generation_to_start(there, epoch=1, same_request=True, known_generation=known)
+    assert generation_to_start(newest(Status.FAILED), epoch=1, same_request=True, known_generation=4) == 5
+
+
+def test_generations_that_were_removed_are_counted_and_not_forgotten() -> None:
+    assert generation_to_start(None, epoch=1, same_request=False, known_generation=3, retired=3) == 4
+    with pytest.raises(ForgottenError):
+        generation_to_start(None, epoch=1, same_request=False, known_generation=4, retired=3)
+    # An older one whose result nobody fetched is still kept: it is not the newest.
+    kept = newest(Status.SUCCEEDED)
+    assert generation_to_start(kept, epoch=1, same_request=True, retired=6) == 7
+    assert generation_to_start(kept, epoch=1, same_request=True, retired=3) is None
+
+
 def test_service_and_package_decide_alike() -> None:
     job_request = TrainingRequest("s3://b/f/", "f00d", "e", "m")
-    for status, theirs, ours, acknowledged, same in itertools.product(
-        Status, (1, 2), (1, 2, 3), (False, True), (False, True)
+    for status, theirs, ours, acknowledged, same, known in itertools.product(
+        (None, *Status), (1, 2), (1, 2, 3), (False, True), (False, True), (0, 3, 4, 5)
     ):
-        job = TrainingJob(key="k", owner="o", epoch=ours, request=job_request)
-        state = JobState("claimed" if status is Status.QUEUED else status.value)
-        digest = job.digest if same else "other"
+        job = TrainingJob(key="k", owner="o", epoch=ours, request=job_request, known_generation=known)
+        there, found = None, None
+        if status is not None:
+            state = JobState("claimed" if status is Status.QUEUED else status.value)
+            there = Generation(4, state, job.digest if same else "other", theirs, acknowledged)
+            found = newest(status, epoch=theirs, acknowledged=acknowledged)
         package: int | str | None
         service: int | str | None
         try:
-            package = next_generation(job, Generation(4, state, digest, theirs, acknowledged))
+            package = next_generation(job, there)
         except TrainingConflictError:
             package = "conflict"
+        except TrainingForgottenError:
+            package = "forgotten"
         try:
-            found = newest(status, epoch=theirs, acknowledged=acknowledged)
-            service = generation_to_start(found, epoch=ours, same_request=same)
+            service = generation_to_start(found, epoch=ours, same_request=same, known_generation=known)
         except RequestChangedError:
             service = "conflict"
-        assert service == package, (status, theirs, ours, acknowledged, same)
+        except ForgottenError:
+            service = "forgotten"
+        assert service == package, (status, theirs, ours, acknowledged, same, known)

@@ -17,9 +17,11 @@ import pytest
 from mlbridge_training_service.config import Pipeline, ServiceConfig
 from mlbridge_training_service.folder import JobFolder
 from mlbridge_training_service.generations import Status
+from mlbridge_training_service.metrics import Metrics
 from mlbridge_training_service.processes import is_alive
 from mlbridge_training_service.runner import Runner
-from mlbridge_training_service.store import Job, JobStore, Submission
+from mlbridge_training_service.store import JobStore
+from mlbridge_training_service.tables import Job, Submission
 
 SERVICE = Path(__file__).resolve().parents[3] / "training_service"
 
@@ -152,8 +154,12 @@ def submitted(store: JobStore) -> Job:
 
 
 def runner(store: JobStore, tmp_path: Path, command: list[str]) -> Runner:
-    pipelines = {"p": Pipeline(command=command)}
-    return Runner(ServiceConfig(data_dir=tmp_path, auth="none", pipelines=pipelines, grace_seconds=1), store)
+    return runner_of({"p": Pipeline(command=command)}, store, tmp_path)
+
+
+def runner_of(pipelines: dict[str, Pipeline], store: JobStore, tmp_path: Path) -> Runner:
+    config = ServiceConfig(data_dir=tmp_path, auth="none", pipelines=pipelines, grace_seconds=1)
+    return Runner(config, store, Metrics(store, concurrency=1))
 
 
 def test_job_that_was_taken_from_the_queue_but_not_started_is_started(
@@ -192,8 +198,7 @@ def test_supervisor_that_died_before_the_training_began_loses_it_for_good(
 
 def test_pipeline_that_is_gone_from_the_configuration_fails_the_job(store: JobStore, tmp_path: Path) -> None:
     job = submitted(store)
-    pipelines = {"other": Pipeline(command=["true"])}
-    later = Runner(ServiceConfig(data_dir=tmp_path, auth="none", pipelines=pipelines), store)
+    later = runner_of({"other": Pipeline(command=["true"])}, store, tmp_path)
     later.start()
     try:
         until(lambda: store.get(job.job_id).status is Status.FAILED)

@@ -21,7 +21,8 @@ from airflow_provider_mlbridge.training.request import SSHLaunch, TrainingJob, T
 from airflow_provider_mlbridge.training.ssh import SSHTarget, protocol
 from airflow_provider_mlbridge.training.state import JobState
 
-PARTS = ["common", "tree", "serve", "launch"]
+PARTS = ["common", "tree", "group", "serve", "launch"]
+ALL_PARTS = [*PARTS, "reap"]
 SHELLS = {"dash": ["dash"], "bash": ["bash"], "busybox": ["busybox", "ash"]}
 
 
@@ -64,7 +65,7 @@ def claim_script(root: Path, command: str) -> bytes:
     return script
 
 
-@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("part", ALL_PARTS)
 def test_every_part_is_valid_in_every_shell_and_runs_nothing(shell: list[str], part: str) -> None:
     text = resources.files("airflow_provider_mlbridge.training.ssh").joinpath(f"{part}.sh").read_text()
     assert subprocess.run([*shell, "-n"], input=text, text=True, capture_output=True).stderr == ""
@@ -140,7 +141,7 @@ def test_a_key_that_is_no_folder_name_is_refused(key: str) -> None:
 def test_an_answer_is_found_between_the_noise_of_start_up_files() -> None:
     stdout = (
         b"Welcome!\nJ this is not for us\nno newline\nw begin\nN\n"
-        b"J key1 2 failed 3 2026-01-01T00:00:00Z - 0 d1 4\t/home/u/a b/jobs/key1/2\tthe reason\n"
+        b"J key1 2 failed 3 2026-01-01T00:00:00Z - 0 d1 4 77\t/home/u/a b/jobs/key1/2\tthe reason\n"
         b"\nw end\nbye\n"
     )
     answer = protocol.parse_answer("w", stdout, b"", "h:22")
@@ -148,6 +149,7 @@ def test_an_answer_is_found_between_the_noise_of_start_up_files() -> None:
     (job,) = answer.jobs
     assert (job.key, job.number, job.job_state, job.exit_code) == ("key1", 2, JobState.FAILED, 3)
     assert (job.folder, job.reason, job.finished_at) == ("/home/u/a b/jobs/key1/2", "the reason", None)
+    assert job.shown == 77
 
 
 def test_bytes_of_an_answer_are_kept_as_they_are() -> None:
@@ -162,7 +164,7 @@ def test_bytes_of_an_answer_are_kept_as_they_are() -> None:
         (b"This account is currently not available.\n", "What came begins with b'This account"),
         (b"\nw begin\nJ key1 1 running", "cut off; it begins with"),
         (b"\nw begin\nwhat is this\n\nw end\n", "answered b'what is this'"),
-        (b"\nw begin\nJ key1 1 flying 0 - - 0 d 0\t/j\t\n\nw end\n", "flying.*not readable"),
+        (b"\nw begin\nJ key1 1 flying 0 - - 0 d 0 -\t/j\t\n\nw end\n", "flying.*not readable"),
         (b"\nw begin\nJ key1 1 running\t/j\t\n\nw end\n", "not readable.*/j changed by hand"),
     ],
 )
