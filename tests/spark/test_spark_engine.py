@@ -158,7 +158,7 @@ def test_powers(spark: Any, tmp_path: Path) -> None:
     fitted = recipe.fit(source)
     (expected,) = fitted.states
     (found,) = recipe.fit(source, engine="spark", spark=spark).states
-    assert found == pytest.approx(expected, rel=1e-7)  # as far as the likelihood tells, see power.py
+    assert found == pytest.approx(expected, rel=1e-10)
     _compare(fitted, source, spark, tmp_path)
 
 
