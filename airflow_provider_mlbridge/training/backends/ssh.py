@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import codecs
 import hashlib
+import logging
+import random
 import shlex
 from collections.abc import Mapping, Sequence
 from urllib.parse import quote
@@ -19,8 +21,9 @@ from airflow_provider_mlbridge.exceptions import (
     BackendProtocolError,
     BackendRefusedError,
     InvalidTrainingResultError,
+    MLBridgeError,
 )
-from airflow_provider_mlbridge.training.backend import Capability, logs_one_by_one
+from airflow_provider_mlbridge.training.backend import Capability
 from airflow_provider_mlbridge.training.reported import RESULT_LIMIT_BYTES, parse_reported_result
 from airflow_provider_mlbridge.training.request import TrainingJob
 from airflow_provider_mlbridge.training.ssh import protocol
@@ -45,7 +48,18 @@ STATUS_BATCH = 500
 LOG_CHUNK_LIMIT_BYTES = 4 * 1024 * 1024
 """The most log that one call returns."""
 
+LOG_ANSWER_BYTES = 8 * 1024 * 1024
+"""The most that one round trip brings of many logs."""
+
+REAP_BATCH = 200
+"""Jobs that one call of :meth:`SSHBackend.reap` removes at most."""
+
 _SUBMIT_ROUNDS = 20
+
+# One submission in so many looks for what is too old; nobody has to remember it.
+_REAP_CHANCE = 0.02
+
+log = logging.getLogger(__name__)
 
 
 class SSHBackend:
@@ -62,6 +76,8 @@ class SSHBackend:
     :param shell: absolute path of the POSIX shell on the host that runs protocol and command.
     :param claim_patience_seconds: after this time a generation that was claimed but not started counts as
         lost.
+    :param keep_seconds: some of the submissions remove what is kept of trainings that ended longer ago than
+        this, see :meth:`reap`; None: never.
     """
 
     def __init__(
@@ -73,11 +89,13 @@ class SSHBackend:
         command_timeout: float = 60.0,
         shell: str = "/bin/sh",
         claim_patience_seconds: float = 60.0,
+        keep_seconds: float | None = 30 * 86400.0,
     ) -> None:
         self.target = target
         self._root = root
         self._command_timeout = command_timeout
         self._shell = shell
+        self._keep_seconds = keep_seconds
         self._settings = {
             "shell": shell,
             "grace": protocol.whole_seconds(grace_seconds),
@@ -88,7 +106,7 @@ class SSHBackend:
     @property
     def capabilities(self) -> frozenset[Capability]:
         """Everything but a page to look at."""
-        return frozenset({"cancel", "logs", "result"})
+        return frozenset({"cancel", "logs", "result", "progress"})
 
     async def submit(self, job: TrainingJob) -> Submission:
         """
@@ -96,6 +114,8 @@ class SSHBackend:
 
         :raises InvalidTrainingRequestError: when the command or the environment cannot be handed over.
         :raises TrainingConflictError: when the key is in use with another request.
+        :raises TrainingForgottenError: when the host does not know ``job.known_generation``; nothing is
+            created there then.
         :raises BackendRefusedError: when the host refuses: disk full, no hard links, not writable.
         """
         protocol.require_key(job.key)
@@ -131,7 +151,9 @@ class SSHBackend:
                 },
             )
             if answer.jobs:
-                return self._submission(answer.jobs[0], attached=attached)
+                submission = self._submission(answer.jobs[0], attached=attached)
+                await self._keep_house()
+                return submission
             # Somebody else changed the job in between: decide again on what is there now.
         raise BackendProtocolError(
             f"training {job.key} on {self.target.address} changed {_SUBMIT_ROUNDS} times while "
@@ -141,17 +163,19 @@ class SSHBackend:
     async def status(
         self,
         refs: Sequence[JobRef],
-        shown: Mapping[JobRef, int] | None = None,  # noqa: ARG002 - such numbers are not kept there
+        shown: Mapping[JobRef, int] | None = None,
     ) -> Mapping[JobRef, JobStatus]:
         """
         State of many jobs in one round trip per 500.
 
-        Without any ref it still makes one, and so shows that the host is there and lets us in.
+        Without any ref it still makes one, and so shows that the host is there and lets us in. A job whose
+        folder was removed is ``LOST``; one of which not even the key is known is ``UNREACHABLE``, because
+        the host, or the disk, is not the one that it was.
         """
         found: dict[JobRef, JobStatus] = {}
         for start in range(0, max(1, len(refs)), STATUS_BATCH):
             batch = refs[start : start + STATUS_BATCH]
-            found.update(await self._status(batch))
+            found.update(await self._status(batch, shown or {}))
         return found
 
     async def logs(self, ref: JobRef, offset: int, limit: int = 65536) -> LogChunk:
@@ -161,23 +185,26 @@ class SSHBackend:
         Bytes that are not UTF-8 come as U+FFFD. A character whose last bytes are not written yet is left
         to the next call.
         """
-        limit = max(1, min(limit, LOG_CHUNK_LIMIT_BYTES))
-        first, skipped = divmod(offset, protocol.BLOCK_BYTES)
-        blocks = -(-(skipped + limit) // protocol.BLOCK_BYTES)
-        answer = await self._ask(f"mlb_log {self._words(ref)} {first} {blocks}")
-        data = answer.payload[skipped : skipped + limit]
-        at_end = len(data) < limit and answer.ended
-        decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        text = decoder.decode(data, final=at_end)
-        pending = len(decoder.getstate()[0])
-        if pending and pending == len(data) == limit:
-            # A limit smaller than one character: there would be no progress otherwise.
-            text, pending = decoder.decode(b"", final=True), 0
-        return LogChunk(text, offset + len(data) - pending)
+        return (await self.logs_many({ref: offset}, limit)).get(ref, LogChunk("", offset))
 
     async def logs_many(self, offsets: Mapping[JobRef, int], limit: int = 65536) -> Mapping[JobRef, LogChunk]:
-        """The same of many jobs; without those whose log cannot be read now."""
-        return await logs_one_by_one(self, offsets, limit)
+        """
+        The same of many jobs, in one round trip for every 8 MiB that they may bring.
+
+        :return: without the jobs whose folder is not there.
+        """
+        limit = max(1, min(limit, LOG_CHUNK_LIMIT_BYTES))
+        batch = max(1, min(STATUS_BATCH, LOG_ANSWER_BYTES // (limit + 2 * protocol.BLOCK_BYTES)))
+        refs, chunks = list(offsets), {}
+        for start in range(0, len(refs), batch):
+            asked = refs[start : start + batch]
+            words = [self._log_words(ref, offsets[ref], limit) for ref in asked]
+            answer = await self._ask(f"mlb_logs {' '.join(words)}")
+            for ref in asked:
+                part = answer.parts.get((ref.key, ref.generation))
+                if part is not None:
+                    chunks[ref] = _chunk(*part, offsets[ref], limit)
+        return chunks
 
     async def cancel(self, ref: JobRef, owner: str, reason: str) -> bool:
         """
@@ -210,9 +237,16 @@ class SSHBackend:
         """Record that the result was returned; without effect when ``owner`` is not the owner any more."""
         await self._ask(f"mlb_acknowledge {self._words(ref)} {_token(owner)}")
 
-    async def reap(self, keep_seconds: float) -> int:  # noqa: ARG002
-        """0: the host keeps everything."""
-        return 0
+    async def reap(self, keep_seconds: float) -> int:
+        """
+        Remove the folders of trainings that ended longer ago than this, 200 at most.
+
+        A success that was not acknowledged stays, unless a later generation has taken its place. Of every
+        removed generation a line of some 40 bytes remains in the file ``reaped`` below the root.
+        """
+        call = f"mlb_reap {int(protocol.whole_seconds(keep_seconds))} {REAP_BATCH}"
+        answer = await self._ask(f"mlb_home && {call}", parts=["reap"])
+        return next((int(text) for letter, text in answer.words if letter == "C"), 0)
 
     async def close(self) -> None:
         """Give the connection back; the last user of it closes it. Trainings are not affected."""
@@ -224,9 +258,26 @@ class SSHBackend:
         """Where the full log is: ``ssh://user@host:port/folder/log``."""
         return f"ssh://{quote(self.target.username)}@{self.target.address}{quote(ref.job_id)}/log"
 
-    async def _status(self, refs: Sequence[JobRef]) -> dict[JobRef, JobStatus]:
+    async def _keep_house(self) -> None:
+        if self._keep_seconds is None or random.random() >= _REAP_CHANCE:  # noqa: S311
+            return
+        try:
+            removed = await self.reap(self._keep_seconds)
+        except MLBridgeError as error:
+            log.debug("Old trainings on %s are kept: %s", self.target.address, error)
+        else:
+            log.debug("Removed the folders of %d old trainings on %s", removed, self.target.address)
+
+    def _log_words(self, ref: JobRef, offset: int, limit: int) -> str:
+        first, skipped = divmod(offset, protocol.BLOCK_BYTES)
+        return f"{self._words(ref)} {first} {-(-(skipped + limit) // protocol.BLOCK_BYTES)}"
+
+    async def _status(self, refs: Sequence[JobRef], shown: Mapping[JobRef, int]) -> dict[JobRef, JobStatus]:
         words = " ".join(self._words(ref) for ref in refs)
-        answer = await self._ask(f"mlb_home && {{ mlb_status {words}; mlb_sizes {words}; }}")
+        calls = [f"mlb_status {words}", f"mlb_sizes {words}", f"mlb_progress {words}"]
+        if told := [f"{self._words(ref)} {int(shown[ref])}" for ref in refs if ref in shown]:
+            calls.insert(0, f"mlb_note_shown {' '.join(told)}")
+        answer = await self._ask(f"mlb_home && {{ {'; '.join(calls)}; }}")
         gone = next((text for letter, text in answer.words if letter == "E"), None)
         if gone is not None:
             reason = f"{gone.partition(' ')[2]} on {self.target.address}; is a disk not mounted?"
@@ -237,17 +288,31 @@ class SSHBackend:
             job = lines.get((ref.key, ref.generation))
             if job is None:
                 raise BackendProtocolError(f"{self.target.address} did not answer for {ref.job_id}")
-            found[ref] = self._job_status(ref, job, answer.sizes.get((ref.key, ref.generation)))
+            found[ref] = self._job_status(ref, job, answer)
         return found
 
-    def _job_status(self, ref: JobRef, job: JobLine, log_size: int | None) -> JobStatus:
+    def _job_status(self, ref: JobRef, job: JobLine, answer: Answer) -> JobStatus:
+        if job.state == "forgotten":
+            reason = (
+                f"{self.target.address} has no folder {job.folder.rpartition('/')[0]}: it does not remember "
+                f"what it knew; is a disk not mounted, or is it another host?"
+            )
+            return JobStatus(ref, JobState.UNREACHABLE, reason=reason)
         state = job.job_state
         if state is None:
             return JobStatus(
                 ref, JobState.LOST, reason=f"the folder {job.folder} on {self.target.address} was removed"
             )
         return JobStatus(
-            ref, state, job.exit_code, job.sentence(), job.started_at, job.finished_at, log_size or 0
+            ref,
+            state,
+            job.exit_code,
+            job.sentence(),
+            job.started_at,
+            job.finished_at,
+            log_size=answer.sizes.get((ref.key, ref.generation), 0),
+            progress=answer.progress.get((ref.key, ref.generation)),
+            log_shown=job.shown,
         )
 
     def _submission(self, job: JobLine, *, attached: bool) -> Submission:
@@ -275,7 +340,7 @@ class SSHBackend:
             [call],
             root=self._root,
             settings={**self._settings, **(settings or {})},
-            parts=["common", "tree", "serve", *parts],
+            parts=["common", "tree", "group", "serve", *parts],
         )
         if self._host is None:
             self._host = acquire(self.target)
@@ -292,6 +357,20 @@ class SSHBackend:
                     f"a file system with hard links, and have free space; set another root if it is not."
                 )
         return answer
+
+
+def _chunk(data: bytes, ended: bool, offset: int, limit: int) -> LogChunk:
+    """The text of ``limit`` bytes of ``data``, which begins at the block that holds ``offset``."""
+    skipped = offset % protocol.BLOCK_BYTES
+    data = data[skipped : skipped + limit]
+    at_end = len(data) < limit and ended
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    text = decoder.decode(data, final=at_end)
+    pending = len(decoder.getstate()[0])
+    if pending and pending == len(data) == limit:
+        # A limit smaller than one character: there would be no progress otherwise.
+        text, pending = decoder.decode(b"", final=True), 0
+    return LogChunk(text, offset + len(data) - pending)
 
 
 def _token(owner: str) -> str:

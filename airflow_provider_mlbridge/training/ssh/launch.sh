@@ -6,12 +6,13 @@
 
 mlb_refuse() { # reason; nothing was started
     mlb_sweep
+    [ -e "$mlb_dir/claim" ] || rm -f "$mlb_dir"/.spare.* "$mlb_dir/shown"
     rmdir "$mlb_dir" 2>/dev/null
     mlb_say E storage "$1"
 }
 
 mlb_sweep() {
-    rm -f "$mlb_dir/.$mlb_nonce.command" "$mlb_dir/.$mlb_nonce.request"
+    rm -f "$mlb_dir/.$mlb_nonce.command" "$mlb_dir/.$mlb_nonce.request" "$mlb_dir/.$mlb_nonce.spare"
 }
 
 # Write command and request to private files: a full disk must be noticed before anything is claimed.
@@ -19,7 +20,9 @@ mlb_stage() {
     mlb_why=$({
         mkdir -p "$mlb_dir" &&
             mlb_write_command >"$mlb_dir/.$mlb_nonce.command" &&
-            mlb_write_request >"$mlb_dir/.$mlb_nonce.request"
+            mlb_write_request >"$mlb_dir/.$mlb_nonce.request" &&
+            { [ -e "$mlb_dir/shown" ] || printf '%20s\n' 0 >"$mlb_dir/shown"; } &&
+            mlb_stock
     } 2>&1) && return 0
     mlb_explain "$mlb_why" "$mlb_dir cannot be written: the disk may be full"
     return 1
@@ -27,11 +30,18 @@ mlb_stage() {
 
 mlb_claim() { # generation digest epoch owner
     mlb_dir=$mlb_root/jobs/$mlb_key/$1
+    # Where the one before was found a moment ago, there is a folder of jobs: it is not made anew on the disk
+    # below one that was unmounted in between.
+    if [ "$1" -gt 1 ] && ! [ -d "$mlb_root/jobs" ]; then
+        mlb_say R
+        return
+    fi
     if ! mlb_stage; then
         mlb_refuse "$mlb_why"
         return
     fi
-    mlb_publish claim "$2 $3 $4 $(date +%s)"
+    mlb_tick
+    mlb_publish claim "$2 $3 $4 $mlb_seconds $mlb_clock"
     case $? in
         0) mlb_begin ;;
         1)
@@ -61,11 +71,15 @@ mlb_adopt() { # generation epoch owner
             0) break ;;
             1) ;;
             *)
+                # The disk is full, and so many have adopted it that no spare is left. To watch it and to fetch
+                # its result is possible all the same; to cancel it remains with the owner before.
+                [ "$mlb_state" = claimed ] || break
                 mlb_say E storage "$mlb_why"
                 return
                 ;;
         esac
     done
+    mlb_stock 2>/dev/null || rm -f "$mlb_dir/.$mlb_nonce.spare"
     if [ "$mlb_brought" = 1 ] && [ "$mlb_state" = claimed ]; then
         if ! mlb_stage; then
             mlb_sweep
@@ -104,6 +118,7 @@ mlb_supervise() {
     mlb_role=supervisor
     mlb_self
     mlb_publish supervisor "$mlb_identity" || return 0
+    mlb_count_oom_kills
     (
         mlb_role=child
         mlb_train
@@ -135,6 +150,12 @@ mlb_conclude() {
         [ "$mlb_cancelled" = 1 ] || [ -e "$mlb_dir/timeout" ] || mlb_signal TERM
         mlb_drain
     fi
+    if [ "$mlb_exit" != 0 ] && [ "$mlb_exit" != - ]; then
+        mlb_killed=0
+        [ "$mlb_exit" = 137 ] && mlb_killed=1
+        mlb_find_oom "$mlb_killed"
+        mlb_lost_reason=$mlb_oom_reason
+    fi
     # The training may be what filled the disk: its end waits until it can be written.
     while :; do
         mlb_read_turns
@@ -153,16 +174,18 @@ mlb_timer() {
     trap - TERM
     [ -e "$mlb_dir/end" ] && exit 0
     mlb_publish timeout "$mlb_timeout"
-    mlb_stop
+    mlb_take_the_stop
 }
 
 # The last steps before the user's command, in the process that becomes it. From here on the environment is
 # the user's, so nothing is looked up in PATH any more.
 mlb_train() {
-    mlb_setsid=$(command -v setsid)
+    mlb_find_launcher
     mlb_self
     mlb_now
-    mlb_publish child "$mlb_identity $mlb_time" || exit 125
+    mlb_tick
+    mlb_publish child "$mlb_identity $mlb_time $mlb_nonce $mlb_seconds $mlb_oom_kills" || exit 125
+    mlb_enter_group
     exec >>"$mlb_dir/log" 2>&1
     case $mlb_working_dir in
         '') ;;
@@ -174,7 +197,31 @@ mlb_train() {
     MLBRIDGE_JOB_DIR=$mlb_dir
     MLBRIDGE_REQUEST_FILE=$mlb_dir/request.json
     MLBRIDGE_RESULT_FILE=$mlb_dir/result.json
-    export MLBRIDGE_JOB_DIR MLBRIDGE_REQUEST_FILE MLBRIDGE_RESULT_FILE
+    MLBRIDGE_PROGRESS_FILE=$mlb_dir/progress
+    MLBRIDGE_JOB_MARK=$mlb_nonce
+    export MLBRIDGE_JOB_DIR MLBRIDGE_REQUEST_FILE MLBRIDGE_RESULT_FILE MLBRIDGE_PROGRESS_FILE MLBRIDGE_JOB_MARK
+    umask "$mlb_umask"
+    set -f
     # shellcheck disable=SC2086
-    exec $mlb_setsid "$mlb_shell" "$mlb_dir/command"
+    exec $mlb_launcher "$mlb_shell" "$mlb_dir/command"
 }
+
+# What the command is started with: a session of its own, and signals as a login has them. What runs in the
+# background of a shell ignores SIGINT and SIGQUIT (and ours SIGHUP), its children inherit that, and a shell
+# cannot undo it. On a host with none of these tools it stays so.
+mlb_find_launcher() {
+    mlb_launcher=$(command -v setsid)
+    if env --default-signal=HUP,INT,QUIT true; then
+        mlb_launcher="$mlb_launcher $(command -v env) --default-signal=HUP,INT,QUIT"
+        return
+    fi
+    # The words are split at blanks, so the programs have none.
+    if perl -e 1; then
+        mlb_program="\$SIG{\$_}='DEFAULT'for+qw/HUP/,qw/INT/,qw/QUIT/;exec{\$ARGV[0]}@ARGV"
+        mlb_launcher="$mlb_launcher $(command -v perl) -e $mlb_program"
+    elif python3 -c ''; then
+        mlb_program="[__import__('signal').signal(n,0)for(n)in(1,2,3)]"
+        mlb_program="$mlb_program;__import__('os').execvp(__import__('sys').argv[1],__import__('sys').argv[1:])"
+        mlb_launcher="$mlb_launcher $(command -v python3) -c $mlb_program"
+    fi
+} 2>/dev/null

@@ -36,8 +36,41 @@ ENVIRONMENT_LIMIT_BYTES = 1024 * 1024
 COMMAND_LIMIT_BYTES = 1024 * 1024
 """The longest command; a longer one belongs into a file on the training host."""
 
+PROGRESS_LIMIT = 200
+"""Characters of what a training says of its progress."""
+
+# What a shell sets itself, splits words by or refuses to change: an export of these would be lost, or end the
+# shell before it has started the training.
+_OF_THE_SHELL = frozenset(
+    (
+        *(
+            "BASHOPTS",
+            "BASHPID",
+            "BASH_COMMAND",
+            "BASH_SUBSHELL",
+            "BASH_VERSINFO",
+            "DIRSTACK",
+            "EPOCHREALTIME",
+        ),
+        *(
+            "EPOCHSECONDS",
+            "EUID",
+            "FUNCNAME",
+            "GROUPS",
+            "IFS",
+            "LINENO",
+            "OPTIND",
+            "PPID",
+            "RANDOM",
+            "SECONDS",
+        ),
+        *("SHELLOPTS", "SRANDOM", "UID"),
+    )
+)
+
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_NO_STATE = frozenset({"missing", "forgotten"})
 _SIZE_LINE = re.compile(rb"^\S+\s+\d+\s+\S+\s+\S+\s+(\d+)\s.*/([^/]+)/(\d+)/log$")
 
 
@@ -56,11 +89,12 @@ class JobLine:
     epoch: int
     folder: str
     reason: str
+    shown: int | None = None
 
     @property
     def job_state(self) -> JobState | None:
         """The state, None when the host has no trace of the generation."""
-        return None if self.state == "missing" else JobState(self.state)
+        return None if self.state in _NO_STATE else JobState(self.state)
 
     def generation(self) -> Generation:
         """The form in which :func:`~airflow_provider_mlbridge.training.state.next_generation` takes it."""
@@ -68,9 +102,9 @@ class JobLine:
 
     def sentence(self) -> str:
         """Why it ended without success, else empty."""
-        if self.reason or self.exit_code is None or self.state != JobState.FAILED:
+        if self.exit_code is None or self.state != JobState.FAILED:
             return self.reason
-        return exit_reason(self.exit_code)
+        return exit_reason(self.exit_code, known=self.reason)
 
 
 @dataclass(frozen=True)
@@ -83,6 +117,8 @@ class Answer:
     :param payload: what follows a ``B`` line, byte for byte.
     :param ended: what the ``B`` line says: no more bytes will come.
     :param sizes: bytes of log by key and generation.
+    :param progress: what trainings say of their progress, by the same.
+    :param parts: pieces of logs by the same, with what ``ended`` says.
     """
 
     words: Sequence[tuple[str, str]] = ()
@@ -90,23 +126,31 @@ class Answer:
     payload: bytes = b""
     ended: bool = False
     sizes: Mapping[tuple[str, int], int] = field(default_factory=dict)
+    progress: Mapping[tuple[str, int], str] = field(default_factory=dict)
+    parts: Mapping[tuple[str, int], tuple[bytes, bool]] = field(default_factory=dict)
 
     def has(self, letter: str) -> bool:
         """Whether there is a line of this kind."""
         return any(word == letter for word, _ in self.words)
 
 
-def exit_reason(code: int) -> str:
-    """A sentence about an exit code as ``sh`` reports it (128 + n for signal n)."""
+def exit_reason(code: int, known: str = "") -> str:
+    """
+    A sentence about an exit code as ``sh`` reports it (128 + n for signal n).
+
+    :param known: what the host found out about it.
+    """
+    more = f"; {known}" if known else ""
     if code <= 128:
         meaning = {126: ": the command is not executable", 127: ": a command was not found"}.get(code, "")
-        return f"exit code {code}{meaning}"
+        return f"exit code {code}{meaning}{more}"
     try:
         name = signal.Signals(code - 128).name
     except ValueError:
-        return f"exit code {code}"
-    hint = "; the system does that when memory runs out" if name == "SIGKILL" else ""
-    return f"exit code {code}: killed by signal {code - 128} ({name}){hint}"
+        return f"exit code {code}{more}"
+    if name == "SIGKILL" and not known:
+        more = "; the system does that when memory runs out"
+    return f"exit code {code}: killed by signal {code - 128} ({name}){more}"
 
 
 def script(
@@ -124,7 +168,14 @@ def script(
     nonce = f"mlbridge-{secrets.token_hex(12)}"
     lines = [_part(part) if _VARIABLE.fullmatch(part) else part for part in parts]
     lines.append("mlb_main() {")
-    variables = {"nonce": nonce, "proc": "/proc", "brought": "0", **settings}
+    variables = {
+        "nonce": nonce,
+        "proc": "/proc",
+        "cgroups": "/sys/fs/cgroup",
+        "lingering": "/var/lib/systemd/linger",
+        "brought": "0",
+        **settings,
+    }
     lines += [f"mlb_{name}={shlex.quote(value)}" for name, value in variables.items()]
     lines.append(r"printf '\n%s begin\n' " + nonce)
     lines.append(f"mlb_prepare {shlex.quote(root)}")
@@ -193,6 +244,11 @@ def require_environment(given: Mapping[str, str], ours: Mapping[str, str]) -> No
             raise InvalidTrainingRequestError(
                 f"environment variable {name!r} is reserved: choose another name"
             )
+        if name in _OF_THE_SHELL:
+            raise InvalidTrainingRequestError(
+                f"environment variable {name!r} belongs to the shell and cannot be handed over: choose "
+                f"another name, or set it in the command"
+            )
         if "\0" in value:
             raise InvalidTrainingRequestError(f"environment variable {name!r} contains a NUL character")
         size = len(name) + len(value.encode("utf-8", "surrogateescape")) + 2
@@ -255,27 +311,41 @@ def parse_answer(nonce: str, stdout: bytes, stderr: bytes, where: str) -> Answer
     words: list[tuple[str, str]] = []
     jobs: list[JobLine] = []
     sizes: dict[tuple[str, int], int] = {}
+    progress: dict[tuple[str, int], str] = {}
+    body, *pieces = body.split(f"\n{nonce} part ".encode())
+    parts = dict(_part_of_a_log(piece) for piece in pieces)
     while body:
         line, _, body = body.partition(b"\n")
         letter, _, text = line.decode("utf-8", "replace").partition(" ")
         if letter == "B":
-            return Answer(words, jobs, body, text == "1", sizes)
+            return Answer(words, jobs, body, text == "1", sizes, progress, parts)
+        if letter == "P":
+            key, number, said = [*text.split(" ", 2), "", ""][:3]
+            if number.isdecimal() and (line_said := one_line(said, PROGRESS_LIMIT)):
+                progress[key, int(number)] = line_said
+            continue
         if letter == "J":
             jobs.append(_job_line(text, where))
         elif found := _SIZE_LINE.match(line):
             sizes[found[2].decode(), int(found[3])] = int(found[1])
-        elif letter in {"N", "R", "O", "E"}:
+        elif letter in {"N", "R", "O", "E", "C"}:
             words.append((letter, text))
         elif line:
             raise BackendProtocolError(f"{where} answered {line[:200]!r}, which is not part of the protocol")
-    return Answer(words, jobs, sizes=sizes)
+    return Answer(words, jobs, sizes=sizes, progress=progress, parts=parts)
+
+
+def _part_of_a_log(piece: bytes) -> tuple[tuple[str, int], tuple[bytes, bool]]:
+    head, _, data = piece.partition(b"\n")
+    key, number, ended = head.decode().split(" ")
+    return (key, int(number)), (data, ended == "1")
 
 
 def _job_line(text: str, where: str) -> JobLine:
     values, folder, reason = [*text.split("\t", 2), "", ""][:3]
     try:
-        key, number, state, code, started, finished, acknowledged, digest, epoch = values.split(" ")
-        if state != "missing":
+        key, number, state, code, started, finished, acknowledged, digest, epoch, shown = values.split(" ")
+        if state not in _NO_STATE:
             JobState(state)
         return JobLine(
             key=key,
@@ -289,6 +359,7 @@ def _job_line(text: str, where: str) -> JobLine:
             epoch=int(epoch),
             folder=folder,
             reason=reason,
+            shown=int(shown) if shown.isdecimal() else None,
         )
     except ValueError as error:
         raise BackendProtocolError(

@@ -3,12 +3,17 @@
 #
 # Questions and their answers, one line each; the first letter says what the line is. Functions only.
 #
-#   J key generation state exit-code started finished acknowledged digest epoch TAB folder TAB reason
+#   J key generation state exit-code started finished acknowledged digest epoch shown TAB folder TAB reason
+#   P key generation text   what the training last said of its progress
 #   N            the key has no generation
 #   R            somebody was faster: ask again
 #   O 0|1        whether the caller is the owner
 #   E kind text  refused
+#   C number     how many
 #   B ended      bytes follow, up to the end of the answer
+#
+# After a line of the random word, "part", key, generation and ended, bytes of a log follow, up to the next
+# such line. The word frames them, and not a length, because a log may shrink while it is read.
 
 mlb_say() {
     printf '%s\n' "$*"
@@ -17,9 +22,11 @@ mlb_say() {
 mlb_report() {
     mlb_generation=${mlb_dir##*/}
     mlb_job=${mlb_dir%/*}
-    printf 'J %s %s %s %s %s %s %s %s %s\t%s\t%s\n' "${mlb_job##*/}" "$mlb_generation" "$mlb_state" \
+    mlb_shown=-
+    [ -e "$mlb_dir/shown" ] && read -r mlb_shown <"$mlb_dir/shown"
+    printf 'J %s %s %s %s %s %s %s %s %s %s\t%s\t%s\n' "${mlb_job##*/}" "$mlb_generation" "$mlb_state" \
         "$mlb_code" "$mlb_started" "$mlb_finished" "$mlb_acknowledged" "$mlb_digest" "$mlb_epoch" \
-        "$mlb_dir" "$mlb_reason"
+        "${mlb_shown:--}" "$mlb_dir" "$mlb_reason"
 }
 
 mlb_newest() { # key
@@ -30,12 +37,19 @@ mlb_newest() { # key
         case $mlb_number in '' | *[!0-9]*) continue ;; esac
         [ "$mlb_number" -gt "$mlb_top" ] && mlb_top=$mlb_number
     done
-    if [ "$mlb_top" -eq 0 ]; then
-        mlb_say N
+    if [ "$mlb_top" -gt 0 ]; then
+        mlb_look "$mlb_root/jobs/$1/$mlb_top"
+        mlb_report
         return
     fi
-    mlb_look "$mlb_root/jobs/$1/$mlb_top"
-    mlb_report
+    mlb_newest_reaped "$1"
+    if [ "$mlb_top" -gt 0 ]; then
+        mlb_look "$mlb_root/jobs/$1/$mlb_top"
+        mlb_state=lost mlb_reason='it ended long ago, and what was kept of it was removed'
+        mlb_report
+        return
+    fi
+    mlb_say N
 }
 
 mlb_home() { # without its folder the host knows nothing of any job: a disk that is not mounted looks so
@@ -47,8 +61,45 @@ mlb_home() { # without its folder the host knows nothing of any job: a disk that
 mlb_status() { # key generation ...
     while [ $# -ge 2 ]; do
         mlb_look "$mlb_root/jobs/$1/$2"
+        # Of a job that was removed, the key is left as long as anybody may ask; a host that does not even
+        # know the key has forgotten: a disk is not mounted, or it is another host.
+        [ "$mlb_state" = missing ] && ! [ -d "$mlb_root/jobs/$1" ] && mlb_state=forgotten
         mlb_report
         shift 2
+    done
+}
+
+# Keep how many bytes of logs were passed on. This is no state: the largest number stays, and one that was
+# lost only shows lines again.
+mlb_note_shown() { # key generation bytes ...
+    while [ $# -ge 3 ]; do
+        mlb_dir=$mlb_root/jobs/$1/$2
+        mlb_shown=0
+        if [ -e "$mlb_dir/claim" ]; then
+            [ -e "$mlb_dir/shown" ] && read -r mlb_shown <"$mlb_dir/shown"
+            # In place and of one width, so that it needs no space on a full disk.
+            [ "$3" -le "${mlb_shown:-0}" ] || printf '%20s\n' "$3" 3<>"$mlb_dir/shown" >&3
+        fi
+        shift 3
+    done 2>/dev/null
+}
+
+# What trainings say of their progress. A large file is left alone: "read" would read all of its first line.
+mlb_progress() { # key generation ...
+    cd "$mlb_root/jobs" 2>/dev/null || return 0
+    mlb_count=$(($# / 2))
+    while [ "$mlb_count" -gt 0 ]; do
+        if [ -s "$1/$2/progress" ]; then set -- "$@" "$1/$2/progress"; fi
+        shift 2
+        mlb_count=$((mlb_count - 1))
+    done
+    [ $# -gt 0 ] || return 0
+    # Keys and numbers have no blanks.
+    for mlb_entry in $(find "$@" -type f -size -9 2>/dev/null); do
+        mlb_text=''
+        { read -r mlb_text <"$mlb_entry"; } 2>/dev/null
+        mlb_job=${mlb_entry%/*}
+        mlb_say P "${mlb_job%/*} ${mlb_job#*/} $mlb_text"
     done
 }
 
@@ -63,12 +114,17 @@ mlb_sizes() { # key generation ...: one process for all of them
     LC_ALL=C ls -nd "$@" 2>/dev/null
 }
 
-mlb_log() { # key generation first-block blocks: whole blocks, because only they can be sought in POSIX
-    mlb_dir=$mlb_root/jobs/$1/$2
-    mlb_ended=0
-    [ -e "$mlb_dir/end" ] && mlb_ended=1
-    mlb_say B "$mlb_ended"
-    [ -f "$mlb_dir/log" ] && dd if="$mlb_dir/log" bs=4096 skip="$3" count="$4" 2>/dev/null
+mlb_logs() { # key generation first-block blocks ...: whole blocks, because only they can be sought in POSIX
+    while [ $# -ge 4 ]; do
+        mlb_dir=$mlb_root/jobs/$1/$2
+        mlb_ended=0
+        [ -e "$mlb_dir/end" ] && mlb_ended=1
+        if [ -d "$mlb_dir" ]; then
+            printf '\n%s part %s %s %s\n' "$mlb_nonce" "$1" "$2" "$mlb_ended"
+            [ -f "$mlb_dir/log" ] && dd if="$mlb_dir/log" bs=4096 skip="$3" count="$4" 2>/dev/null
+        fi
+        shift 4
+    done
 }
 
 mlb_result() { # key generation blocks
@@ -105,17 +161,13 @@ mlb_cancel() { # key generation owner reason
                 ;;
         esac
     done
-    (
-        trap '' HUP
-        mlb_role=stopper
-        mlb_stop
-    ) </dev/null >/dev/null 2>&1 &
+    mlb_see_to_the_stop
     mlb_say O 1
 }
 
 mlb_acknowledge() { # key generation owner
     mlb_look "$mlb_root/jobs/$1/$2"
-    if [ "$mlb_state" = missing ] || [ "$mlb_owner" != "$3" ]; then
+    if [ "$mlb_state" != succeeded ] || [ "$mlb_owner" != "$3" ]; then
         mlb_say O 0
         return
     fi

@@ -290,7 +290,7 @@ def test_an_old_claim_is_lost_and_a_late_starter_of_it_does_not_run(any_host: An
                 late,
                 root=str(host.root),
                 settings={**settings, "shell": host.shell, "grace": "1", "patience": "60"},
-                parts=["common", "tree", "serve", "launch", functions],
+                parts=["common", "tree", "group", "serve", "launch", functions],
             )
             environment = {"PATH": str(Path(host.shell).parent)} if host.shell.endswith("/ash") else None
             await asyncio.to_thread(

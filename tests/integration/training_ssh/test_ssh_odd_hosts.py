@@ -1,12 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hosts with a full disk, without hard links, setsid or /proc, or with a folder that is gone."""
+"""Hosts without hard links, setsid or /proc, or with a folder that is gone."""
 
 from __future__ import annotations
 
-import asyncio
 import shutil
-import subprocess
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,82 +18,6 @@ pytestmark = pytest.mark.integration
 
 Run = Callable[[Any], Any]
 FOREVER = "echo started >> journal; echo $$ > shell; sleep 300 & echo $! > sleeper; wait"
-
-
-@pytest.fixture
-def small_disk(host: Any) -> Iterator[Path]:
-    """The root on a file system of its own with 64 kB."""
-    host.root.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=64k,mode=0700", "none", str(host.root)]
-    if subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("mounting a file system needs root")
-    yield host.root
-    subprocess.run(["umount", "-l", str(host.root)], check=True)
-
-
-def fill(folder: Path) -> Path:
-    path = folder / "ballast"
-    with path.open("wb", buffering=0) as file:
-        try:
-            while file.write(b"x" * 4096):
-                pass
-        except OSError:
-            return path
-    raise AssertionError("unreachable")
-
-
-def test_a_full_disk_is_refused_and_the_same_submit_works_later(
-    any_host: Any, small_disk: Path, run: Run
-) -> None:
-    job = any_host.job("echo started >> journal; exit 0")
-
-    async def scenario() -> None:
-        async with any_host.backend() as backend:
-            ballast = fill(small_disk)
-            with pytest.raises(BackendRefusedError, match="cannot record the state of a training") as caught:
-                await backend.submit(job)
-            message = str(caught.value)
-            assert any(words in message for words in ("I/O error", "No space left", "disk may be full"))
-            assert "\n" not in message
-            ballast.unlink()
-            submission = await backend.submit(job)
-            assert (submission.ref.generation, submission.attached) == (1, False)
-            assert (await any_host.until(backend, submission.ref)).state is JobState.SUCCEEDED
-
-    run(scenario())
-    assert (any_host.folder / "journal").read_text() == "started\n"
-
-
-def naps(supervisor: int) -> bool:
-    """Whether the supervisor waits for its next attempt to write the end."""
-    for path in Path("/proc").glob("[0-9]*"):
-        try:
-            parent = int((path / "stat").read_text().rpartition(")")[2].split()[1])
-            if parent == supervisor and (path / "cmdline").read_bytes() == b"sleep\x005\x00":
-                return True
-        except OSError:
-            continue
-    return False
-
-
-def test_a_training_that_fills_the_disk_is_recorded_once_there_is_space(
-    host: Any, small_disk: Path, run: Run
-) -> None:
-    command = f"cat /dev/zero > '{small_disk}/ballast'; exit 7"
-
-    async def scenario() -> None:
-        async with host.backend() as backend:
-            ref = (await backend.submit(host.job(command))).ref
-            supervisor, deadline = host.pid(ref, "supervisor"), time.monotonic() + 20
-            while not naps(supervisor):
-                assert time.monotonic() < deadline
-                await asyncio.sleep(0.05)
-            assert (await backend.status([ref]))[ref].state is JobState.RUNNING
-            (small_disk / "ballast").unlink()
-            status = await host.until(backend, ref)
-            assert (status.state, status.exit_code) == (JobState.FAILED, 7)
-
-    run(scenario())
 
 
 @pytest.fixture
