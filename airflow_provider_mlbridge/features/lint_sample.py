@@ -162,7 +162,7 @@ def _inputs(fitted: FittedRecipe) -> list[Subject]:
                     use = uses.setdefault(name, _Uses(operation.position))
                     if name == operation.column and name not in replaced:
                         use.own = use.own or step.PER_COLUMN
-                        use.category = use.category or bool(operation.needs.categories)
+                        use.category = use.category or step.CATEGORIES
         if operation.replaced is not None:
             replaced.add(operation.replaced)
     return [
@@ -185,8 +185,10 @@ def _features(fitted: FittedRecipe) -> list[Subject]:
         for name in (operation.column, *operation.reads):
             roots |= made[name].roots if name in made else {name}
         plain = operation.column not in made or not made[operation.column].judged
+        # Of a column that a step has made, nothing else may show where it was missing.
+        indicators = () if operation.column in made else step.indicators(operation.stem)
         for name, _ in operation.outputs(state):
-            judged = not step.FLAGS and not (step.TYPE == "passthrough" and plain)
+            judged = not (step.FLAGS or name in indicators or (step.TYPE == "passthrough" and plain))
             made[name] = _Made(operation.position, judged, frozenset(roots))
     return [
         Subject(
@@ -198,5 +200,5 @@ def _features(fitted: FittedRecipe) -> list[Subject]:
             roots=made[feature.name].roots,
         )
         for index, feature in enumerate(fitted.features)
-        if made[feature.name].judged and not feature.flag and not feature.name.endswith("_missing")
+        if made[feature.name].judged and not feature.flag
     ]

@@ -126,6 +126,9 @@ class Step:
     as computed, in tables to the same bit as in rows; ``rounded`` if but for the last bits.
     """
 
+    CATEGORIES: ClassVar[bool] = False
+    """Whether it takes the column's values for categories."""
+
     FILLS: ClassVar[bool] = False
     """Whether missing values may get a value."""
 
@@ -192,6 +195,10 @@ class Step:
     def outputs(self, stem: str, kind: Kind, state: State | None) -> list[tuple[str, Kind]]:
         """Names and kinds of the results; empty when they depend on a state that is not there yet."""
         raise NotImplementedError
+
+    def indicators(self, stem: str) -> Sequence[str]:  # noqa: ARG002
+        """Those of the results that say only whether the value was missing."""
+        return ()
 
     def expressions(self, x: Input, state: State) -> list[Any]:
         """The results as Ibis expressions, as in :meth:`outputs`."""

@@ -41,6 +41,7 @@ MISSING_ADVICE = 'Impute before this step, or set missing="category" or missing=
 class _CategoryStep(Step):
     KINDS: ClassVar[tuple[Kind, ...]] = ("bool", "int", "float", "string")
     DISCRETE: ClassVar[bool] = True
+    CATEGORIES: ClassVar[bool] = True
 
     unknown: str = "error"
     missing: str = "ignore"
@@ -184,6 +185,11 @@ class Ordinal(_CategoryStep):
             raise InvalidRecipeError(
                 f"order has {type(self.order[0]).__name__} values such as {self.order[0]!r}, "
                 f"the column is a {kind}"
+            )
+        if kind == "float" and len({float(value) for value in self.order}) < len(self.order):
+            raise InvalidRecipeError(
+                "order has integers that are one number as floats, which the column's values are; leave all "
+                "but one of them out"
             )
         return Needs()
 

@@ -56,6 +56,7 @@ class Frequency(Step):
 
     TYPE: ClassVar[str] = "frequency"
     KINDS: ClassVar[tuple[Kind, ...]] = ("bool", "int", "float", "string")
+    CATEGORIES: ClassVar[bool] = True
 
     measure: str = SHARE
     unknown: str = "other"
@@ -145,6 +146,7 @@ class Hashing(Step):
 
     TYPE: ClassVar[str] = "hashing"
     KINDS: ClassVar[tuple[Kind, ...]] = ("bool", "int", "string", "date")
+    CATEGORIES: ClassVar[bool] = True
     DISCRETE: ClassVar[bool] = True
 
     buckets: int

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -89,7 +90,10 @@ class Impute(Step):
 
     def outputs(self, stem: str, kind: Kind, state: State | None) -> list[tuple[str, Kind]]:
         filled: list[tuple[str, Kind]] = [(stem, self._result_kind(kind))]
-        return [*filled, (f"{stem}_missing", "int")] if self.indicator else filled
+        return [*filled, *((name, "int") for name in self.indicators(stem))]
+
+    def indicators(self, stem: str) -> Sequence[str]:
+        return (f"{stem}_missing",) if self.indicator else ()
 
     def expressions(self, x: Input, state: State) -> list[Any]:
         source = as_float(x.value, x.kind) if self._result_kind(x.kind) == "float" else x.value

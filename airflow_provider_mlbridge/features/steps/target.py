@@ -69,6 +69,7 @@ class Target(Step):
 
     TYPE: ClassVar[str] = "target"
     KINDS: ClassVar[tuple[Kind, ...]] = ("bool", "int", "float", "string")
+    CATEGORIES: ClassVar[bool] = True
     SUPERVISED: ClassVar[bool] = True
 
     smoothing: float | str = 10.0
