@@ -16,6 +16,9 @@ from airflow_provider_mlbridge.features.selectors import not_found
 from airflow_provider_mlbridge.features.steps import Check, Needs, Step
 from airflow_provider_mlbridge.features.steps.base import HistoryFunction, Input, Roles, RowFunction, State
 
+_RESERVED = ("file_row_number",)
+"""Columns of these names cannot be read beside the engine's own."""
+
 
 @dataclass(frozen=True)
 class Operation:
@@ -228,11 +231,19 @@ def _check_target(step: Step, kinds: Mapping[str, Kind | None], recipe: Recipe) 
     if recipe.label is None or kind is None:
         raise InvalidRecipeError(f"{step.TYPE} learns from the label, but the recipe has none; give label")
     step.check_target(recipe.label, kind)
-    if not fold_columns(recipe):
+    together = fold_columns(recipe)
+    if not together:
         raise InvalidRecipeError(
             f"{step.TYPE} learns each row's value from rows in other folds, and rows are shared out to folds "
             f"by their keys, but the recipe has none; give keys"
         )
+    for name in together:
+        if kinds[name] == "float":
+            raise InvalidRecipeError(
+                f"{step.TYPE} learns each row's value from rows in other folds, and rows are shared out to "
+                f"folds by the text of their keys, but {name!r} is float, which engines write in different "
+                f"ways. Make it an integer or a string in the datamart, or give other keys"
+            )
 
 
 def features_of(
@@ -267,6 +278,12 @@ def features_of(
             raise InvalidRecipeError(
                 f"{name!r} is a key or the label, but the output has a column {SPLIT_COLUMN!r} of its own; "
                 f"rename the column in the datamart"
+            )
+    for name in features:
+        if name.lower() in _RESERVED:
+            raise InvalidRecipeError(
+                f"the feature {name!r} has a name that the engine keeps for the place of a row; give the "
+                f'step another output name, for example output="{{column}}_feature"'
             )
     taken = {name.lower(): name for name in (*roles, SPLIT_COLUMN)}
     for name in features:

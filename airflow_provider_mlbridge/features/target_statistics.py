@@ -146,8 +146,8 @@ def _scale(query: Query, table: Any, label: LabelColumn, where: str) -> tuple[_S
     low, high = float(low), float(high)
     if not math.isfinite(high - low):
         raise FitError(
-            f"{where}: the labels ({label.name!r}) of the training split range from {low} to {high}, which "
-            f"is too wide for a float. Clean the datamart."
+            f"{where}: the range of the labels ({label.name!r}) of the training split is too wide for a "
+            f"float. Clean the datamart."
         )
     centre = low / 2 + high / 2
     exponent = math.frexp(max(high - centre, centre - low))[1]

@@ -56,6 +56,11 @@ class Timeline:
             raise InvalidRecipeError(
                 "which rows are earlier is told by the event time, but the recipe names none; give event_time"
             )
+        if roles.label == roles.event_time:
+            raise InvalidRecipeError(
+                f"{roles.label!r} is both the label and the event time; which rows are earlier would give "
+                f"the answer away"
+            )
         if roles.label in by:
             raise InvalidRecipeError(
                 f"by: {roles.label!r} is the label; rows that are grouped by it would give the answer away"
@@ -80,7 +85,7 @@ class Timeline:
         import ibis
 
         nothing = ibis.null("int64")
-        event = _micros(table[names[self.event_time]])
+        event = micros(table[names[self.event_time]])
         grouped = [table[names[name]].notnull() for name in self.by]
         event = ibis.ifelse(ibis.and_(event.notnull(), *grouped), event, nothing)
         if not twice:
@@ -91,7 +96,7 @@ class Timeline:
         else:
             days = table[names[self.known_time]].type().is_date()
             late = days and not table[names[self.event_time]].type().is_date()
-            known = _micros(table[names[self.known_time]]) + literal(_DAY - 1 if late else 0)
+            known = micros(table[names[self.known_time]]) + literal(_DAY - 1 if late else 0)
             known = ibis.ifelse(
                 known.notnull() & event.notnull(), ibis.ifelse(known > event, known, event), nothing
             )
@@ -181,7 +186,8 @@ class TimelineReader:
         return found
 
 
-def _micros(time: Any) -> Any:
+def micros(time: Any) -> Any:
+    """Whole microseconds (Ibis) since 1970 of a date or timestamp, NULL beyond the years 1 to 9999."""
     import ibis
 
     moment = time.cast("timestamp") if time.type().is_date() else time

@@ -113,7 +113,9 @@ class Clip(NumberStep):
         low, high = bounds["lower"], bounds["upper"]
         if low is not None and high is not None and low > high:
             raise FitError(
-                f"{summary.where}: the lower bound {low} is above the upper bound {high} on this data"
+                f"{summary.where}: the lower bound is above the upper bound on the training split: a bound "
+                f"that is given and one by a quantile do not go together. Give both as quantiles, or both as "
+                f"numbers."
             )
         return bounds
 
@@ -263,6 +265,10 @@ class MinMax(NumberStep):
         self.set("high", options.number(self.TYPE, "high", self.high))
         if self.low >= self.high:
             raise InvalidRecipeError(f"{self.TYPE}: low={self.low} must be below high={self.high}")
+        if not math.isfinite(self.high - self.low):
+            raise InvalidRecipeError(
+                f"{self.TYPE}: from low={self.low} to high={self.high} is too far for a float"
+            )
 
     def needs(self, kind: Kind) -> Needs:
         return Needs(extent=True)
@@ -273,7 +279,8 @@ class MinMax(NumberStep):
         scale = 1.0 if within_rounding(minimum, maximum) else maximum - minimum
         if not math.isfinite(scale):
             raise FitError(
-                f"{summary.where}: the range from {minimum} to {summary.maximum} is too large for a float"
+                f"{summary.where}: the range of the training split is too large for a float. Bound the "
+                f"values with a clip step before this one."
             )
         return {"minimum": minimum, "range": scale}
 

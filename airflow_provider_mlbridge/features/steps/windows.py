@@ -21,8 +21,8 @@ is the earlier one; so no row ever sees itself, or a row of the very same time. 
 - A date is its first moment; a known *date* in a recipe whose event time is a timestamp is the end of that
   day. Times beyond the year 9999 count as missing.
 
-The label may be looked at only when the recipe names ``known_time``: the label of an earlier row is known
-some time after that row's event, and nothing else says when.
+The label may be looked at only when the recipe names a ``known_time`` other than the event time: the label of
+an earlier row is known some time after that row's event, and nothing else says when.
 
 When later steps are fitted on the results, these are computed over the training rows alone; a transform looks
 at all rows.
@@ -80,11 +80,12 @@ class _Earlier(Step):
         self.set("by", options.texts(self.TYPE, "by", self.by))
 
     def admit_label(self, roles: Roles) -> None:
-        if roles.known_time is None:
+        if roles.known_time is None or roles.known_time == roles.event_time:
+            said = "does not say" if roles.known_time is None else "takes the event time for"
             raise InvalidRecipeError(
                 f"{roles.label!r} is the label; of an earlier row it may be used once it was known, but the "
-                f"recipe does not say when that is. Give known_time, the column with the time when the label "
-                f"of the row was known"
+                f"recipe {said} when that is. Give known_time, a column of its own with the time when the "
+                f"label of the row was known"
             )
 
     def reads(self, roles: Roles) -> Sequence[str]:

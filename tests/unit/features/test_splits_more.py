@@ -12,7 +12,16 @@ import pyarrow as pa
 import pytest
 
 from airflow_provider_mlbridge.exceptions import FitError, InvalidRecipeError
-from airflow_provider_mlbridge.features import GroupSplit, Recipe, Standard, TimeSplit, build_feature_set
+from airflow_provider_mlbridge.features import (
+    ColumnSplit,
+    GroupSplit,
+    HashSplit,
+    Recipe,
+    Standard,
+    TimeSplit,
+    build_feature_set,
+)
+from airflow_provider_mlbridge.features.splits import Split
 
 from .tables import flights, read, write
 
@@ -77,17 +86,19 @@ def test_a_share_is_of_all_rows(tmp_path: Path) -> None:
     assert _split({"by": "time", "train": 0.9}, tmp_path, table)[0].startswith("tr " * 6 + "te ")
 
 
-def test_the_label_splits_nothing() -> None:
+@pytest.mark.parametrize(
+    "split",
+    [
+        HashSplit(keys=["y"]),
+        GroupSplit(keys=["t", "y"]),
+        TimeSplit("y", train=0.5),
+        ColumnSplit("y", train=[0]),
+    ],
+)
+def test_the_label_splits_nothing(split: Split) -> None:
     """Folds by it would turn what target encoding learns inside out."""
-    for by in (
-        {"by": "hash", "keys": ["y"]},
-        {"by": "group", "keys": ["t", "y"]},
-        {"by": "time", "column": "y"},
-    ):
-        with pytest.raises(InvalidRecipeError, match=f"split by {by['by']}: 'y' is the label"):
-            Recipe("r", [Standard("x")], event_time="t", label="y", split=by | {"train": 0.5})
-    with pytest.raises(InvalidRecipeError, match="split by column: 'y' is the label"):
-        Recipe("r", [Standard("x")], label="y", split={"by": "column", "column": "y", "train": [0]})
+    with pytest.raises(InvalidRecipeError, match=f"split by {split.BY}: 'y' is the label"):
+        Recipe("r", [Standard("x")], event_time="t", label="y", split=split)
 
 
 @pytest.mark.parametrize("split", [{"cutoff": "2024-01-07"}, {"train": 0.55}])
