@@ -57,6 +57,7 @@ mlb_reap() { # seconds at-most
 
 mlb_remove() { # generation $mlb_number of $mlb_key in $mlb_dir
     printf '%s %s\n' "$mlb_key" "$mlb_number" >>"$mlb_root/reaped" || return
+    mlb_leave_group
     mv "$mlb_dir" "$mlb_trash/$mlb_key.$mlb_number.$mlb_nonce" || return
     rmdir "$mlb_root/jobs/$mlb_key"
     return 0

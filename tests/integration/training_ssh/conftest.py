@@ -37,12 +37,15 @@ class Host:
     :param root: folder of the jobs.
     :param folder: where trainings of the test may write.
     :param shell: the shell that runs protocol and command.
+    :param cgroups: where control groups are mounted; nowhere, so that tests do not depend on what the machine
+        allows.
     """
 
     server: Sshd
     root: Path
     folder: Path
     shell: str = "/bin/sh"
+    cgroups: str = "/nowhere"
     options: dict[str, Any] = field(default_factory=dict)
 
     def target(self, **changes: Any) -> SSHTarget:
@@ -60,6 +63,7 @@ class Host:
     async def backend(self, target: SSHTarget | None = None, **options: Any) -> AsyncIterator[SSHBackend]:
         values = {"root": str(self.root), "shell": self.shell, "grace_seconds": 2, **self.options, **options}
         backend = SSHBackend(target or self.target(), **values)
+        backend._settings["cgroups"] = self.cgroups
         try:
             yield backend
         finally:
@@ -198,6 +202,17 @@ def any_host(request: pytest.FixtureRequest, host: Host) -> Host:
     if not host.shell:
         pytest.skip(f"{request.param} is not installed")
     return host
+
+
+@pytest.fixture
+def poor_host(host: Host, busybox_sshd: Any, tmp_path: Path) -> Iterator[Host]:
+    """A host whose tools a test may take away or replace."""
+    tools = tmp_path / "tools"
+    shutil.copytree(busybox_sshd.tools, tools, symlinks=True)
+    host.server = start_sshd(tmp_path / "sshd", environment={"PATH": str(tools), "SHLVL": "2"})
+    host.tools = tools  # type: ignore[attr-defined]
+    yield host
+    host.server.stop()
 
 
 @pytest.fixture

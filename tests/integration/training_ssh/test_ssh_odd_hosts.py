@@ -4,31 +4,18 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from airflow_provider_mlbridge.exceptions import BackendRefusedError
 from airflow_provider_mlbridge.training.state import JobState
-from demo.services.sshd import start_sshd
 
 pytestmark = pytest.mark.integration
 
 Run = Callable[[Any], Any]
 FOREVER = "echo started >> journal; echo $$ > shell; sleep 300 & echo $! > sleeper; wait"
-
-
-@pytest.fixture
-def poor_host(host: Any, busybox_sshd: Any, tmp_path: Path) -> Iterator[Any]:
-    """A host whose tools a test may take away or replace."""
-    tools = tmp_path / "tools"
-    shutil.copytree(busybox_sshd.tools, tools, symlinks=True)
-    host.server = start_sshd(tmp_path / "sshd", environment={"PATH": str(tools), "SHLVL": "2"})
-    host.tools = tools
-    yield host
-    host.server.stop()
 
 
 def test_a_file_system_without_hard_links_is_refused(poor_host: Any, run: Run) -> None:
