@@ -95,10 +95,11 @@ class TrainingService:
     ``mlbridge-training-service`` on a free port.
 
     :param folder: holds configuration, data and the training program.
+    :param environment: further variables of the service.
     :param config: what differs from the default configuration.
     """
 
-    def __init__(self, folder: Path, **config: Any) -> None:
+    def __init__(self, folder: Path, *, environment: Mapping[str, str] | None = None, **config: Any) -> None:
         self.folder = folder
         self.port = free_port()
         self.scheme = "https" if "tls_key" in config else "http"
@@ -135,7 +136,9 @@ class TrainingService:
             ],
             folder=folder,
             environment=base_environment(
-                PYTHONPATH=str(REPOSITORY / "training_service"), **{TOKEN_VARIABLE: TOKEN}
+                PYTHONPATH=str(REPOSITORY / "training_service"),
+                **{TOKEN_VARIABLE: TOKEN},
+                **(environment or {}),
             ),
         )
 
@@ -226,9 +229,11 @@ def keyed(key: str, body: Mapping[str, Any], *, owner: str = "try-1", epoch: int
 
 
 @contextmanager
-def running_service(folder: Path, **config: Any) -> Iterator[TrainingService]:
+def running_service(
+    folder: Path, *, environment: Mapping[str, str] | None = None, **config: Any
+) -> Iterator[TrainingService]:
     """A service that is stopped, with all its trainings, at the end."""
-    service = TrainingService(folder, **config)
+    service = TrainingService(folder, environment=environment, **config)
     try:
         yield service.start()
     finally:
