@@ -64,10 +64,10 @@ def test_indicators_of_a_column_say_no_more_than_it(tmp_path: Path) -> None:
 )
 @pytest.mark.parametrize("column", ["unique", "rare", "often"])
 def test_account_numbers_as_categories(step: Any, column: str, tmp_path: Path) -> None:
-    options: dict[str, Any] = {
+    options: dict[Any, dict[str, Any]] = {
         Hashing: {"buckets": 50},
         OneHot: {"unknown": "other", "max_categories": 5},
-    }.get(step, {})
-    found = _findings([step(column, output="{column}_c", **options)], tmp_path)
+    }
+    found = _findings([step(column, output="{column}_c", **options.get(step, {}))], tmp_path)
     about = [code for code, name in found if name == column]
     assert about == ([] if column == "often" else ["near_unique_category"])
