@@ -19,8 +19,13 @@ from demo.services.process import ServiceError, find_program
 DEMO_PROGRAMS: Mapping[str, str] = {"sshd": "openssh-server", "ssh-keygen": "openssh-client"}
 """Program to the Debian package that brings it: what the demo needs."""
 
-TEST_PROGRAMS: Mapping[str, str] = {**DEMO_PROGRAMS, "dash": "dash", "busybox": "busybox"}
-"""What the tests need: the shells of training hosts too."""
+TEST_PROGRAMS: Mapping[str, str] = {
+    **DEMO_PROGRAMS,
+    "dash": "dash",
+    "busybox": "busybox",
+    "initdb": "postgresql",
+}
+"""What the tests need: the shells of training hosts, and a database for the training service, too."""
 
 
 def require_packages(say: Callable[[str], None], programs: Mapping[str, str]) -> None:

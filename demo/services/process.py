@@ -92,12 +92,13 @@ def base_environment(**extra: str) -> dict[str, str]:
 
 def find_program(name: str, package: str) -> str:
     """
-    Full path of a program, also where a plain user's PATH has no ``sbin``.
+    Full path of a program, also where a plain user's PATH does not lead: ``sbin``, Debian's PostgreSQL.
 
     :param package: the Debian package that brings it.
     :raises ServiceError: when it is not installed.
     """
-    path = os.environ.get("PATH", "") + ":/usr/local/sbin:/usr/sbin:/sbin"
+    servers = sorted(map(str, Path("/usr/lib/postgresql").glob("*/bin")), reverse=True)
+    path = ":".join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", "/sbin", *servers])
     found = shutil.which(name, path=path)
     if found is None:
         raise ServiceError(f"the program {name!r} is not installed: sudo apt-get install {package}")

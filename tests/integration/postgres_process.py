@@ -104,7 +104,7 @@ class Postgres:
         """SQLAlchemy URL of an empty database."""
         name = f"db_{secrets.token_hex(4)}"
         with self.connect("postgres") as connection:
-            connection.execute(f"CREATE DATABASE {name}")  # type: ignore[arg-type]
+            connection.execute(f"CREATE DATABASE {name}")
         return f"postgresql://{_USER}:{self.password}@{LOOPBACK}:{self.port}/{name}"
 
     def connect(self, database: str) -> psycopg.Connection[Any]:

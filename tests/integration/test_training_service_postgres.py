@@ -84,7 +84,7 @@ def while_held(
     name = database.rpartition("/")[2]
     with ThreadPoolExecutor(1) as pool:
         with postgres.connect(name) as other, other.transaction():
-            other.execute(statement, {"job_id": job_id})  # type: ignore[arg-type]
+            other.execute(statement, {"job_id": job_id})
             future = pool.submit(action)
             wait_until(
                 lambda: postgres.waiting(name) > 0 or future.done(), timeout=20, what="it", interval=0.01
