@@ -87,15 +87,21 @@ class Runner:
         return JobFolder(self._config.data_dir / "jobs" / job_id)
 
     def _loop(self) -> None:
+        faults = 0
         while not self._stopping:
             try:
                 # Supervisors that are about to end must be waited for, lest they stay as zombies.
                 busy = self._look() or self._supervisors
                 interval = _LOOK_INTERVAL if busy else _IDLE_INTERVAL
+                if faults:
+                    _LOG.info("Looking after the jobs again, after %d tries that failed", faults)
+                faults = 0
                 self._metrics.looked(fault=False)
             except Exception:  # noqa: BLE001
                 # A full disk or a locked database passes; a runner that gave up would not be noticed.
-                _LOG.exception("Could not look after the jobs; trying again")
+                if not faults:
+                    _LOG.exception("Could not look after the jobs; trying again every second")
+                faults += 1
                 self._metrics.looked(fault=True)
                 interval = _AFTER_FAULT_SECONDS
             self._wake.wait(interval)
@@ -120,6 +126,8 @@ class Runner:
         if end is not None:
             self._record_end(job, folder, end)
             return True
+        if job.job_id in self._enders and self._enders[job.job_id].is_alive():
+            return False
         if job.status is Status.CANCELLING:
             folder.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             folder.state("cancel", {"reason": job.cancel_reason})
@@ -174,6 +182,8 @@ class Runner:
         # Whoever calls a job lost first takes the child's name: a child that was forked but had not
         # published itself finds it taken and does not become the training.
         if folder.state("child", {"void": True}) or folder.process("child") is None:
+            if job.started_at is not None:
+                return self._end_vanished(job, folder)
             if job.status is Status.CANCELLING:
                 return self._end_as(job, folder, Status.CANCELLED, job.cancel_reason or "cancelled")
             return self._end_as(job, folder, Status.LOST, "the supervisor died before the training began")
@@ -200,13 +210,12 @@ class Runner:
         taken: tuple[Fact, ...] = ("supervisor", "child")
         for fact in taken:
             folder.state(fact, {"void": True})
-        self._end_by_force(job, folder, Status.LOST, _VANISHED_REASON)
+        status = Status.CANCELLED if job.status is Status.CANCELLING else Status.LOST
+        self._end_by_force(job, folder, status, _VANISHED_REASON)
         return False
 
     def _end_by_force(self, job: Job, folder: JobFolder, status: Status, reason: str) -> None:
         """Stop what is left of the training and end the job, beside the loop because of the grace."""
-        if job.job_id in self._enders and self._enders[job.job_id].is_alive():
-            return
 
         def stop() -> None:
             marker = f"{MARKER_VARIABLE}={job.job_id}"

@@ -209,6 +209,8 @@ class JobStore:
         with self._engine.begin() as connection:
             query = select(JOBS.c.job_id).where(*queued).order_by(JOBS.c.sequence).limit(room)
             job_ids = connection.execute(query).scalars().all()
+            if not job_ids:
+                return []
             # The condition stands here again, because a job may be cancelled between the two statements.
             taken = update(JOBS).where(JOBS.c.job_id.in_(job_ids), *queued)
             connection.execute(taken.values(status=Status.STARTING.value))

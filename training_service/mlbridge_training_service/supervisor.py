@@ -149,10 +149,10 @@ class Supervisor:
         document = {"status": status, "exit_code": exit_code, "reason": reason, "finished_at": utc_now()}
         while True:
             try:
+                if self._folder.process("supervisor") != self._identity:
+                    return  # The folder was removed, or made anew by the service: the job is not ours any more.
                 self._folder.state("end", document)
             except OSError:
-                if not self._folder.path.is_dir():
-                    return  # Somebody removed the job; nobody will ask for its end.
                 # A full disk must not turn a finished training into a lost one: wait for room.
                 time.sleep(_DISK_RETRY_SECONDS)
             else:

@@ -188,7 +188,7 @@ def open_engine(url: str) -> Engine:
         level = {} if parsed.get_backend_name() == "sqlite" else {"isolation_level": "READ COMMITTED"}
         engine = create_engine(parsed, pool_pre_ping=True, **level)
     except (ArgumentError, NoSuchModuleError) as error:
-        raise ConfigError(f"database_url is not an SQLAlchemy URL of a known database: {error}") from error
+        raise ConfigError(f"database_url is no SQLAlchemy URL of a known database: {error}") from error
     except ModuleNotFoundError as error:
         raise ConfigError(
             f"database_url needs the Python module {error.name!r}; for PostgreSQL: "

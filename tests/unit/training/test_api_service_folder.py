@@ -10,6 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from mlbridge_training_service.folder import JobFolder
 from mlbridge_training_service.processes import ProcessIdentity, find_tree, identify, is_alive, stop_tree
 
@@ -86,3 +88,30 @@ def test_stop_tree_ends_what_does_not_listen_to_term() -> None:
     process.stdout.close()
     assert stopped
     assert process.wait(timeout=5) == -9
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        (b"epoch 1\nepoch 2/10\n", "epoch 2/10"),
+        (b"epoch 3\n\n  \n", "epoch 3"),
+        (b"", None),
+        (b"\x1b[31mred\x00\xff", "[31mred \ufffd"),
+        (b"a" * 10_000, "a" * 200),
+        (b"x" * 10_000 + b"\nlast", "last"),
+    ],
+)
+def test_progress_is_the_last_line_of_text(tmp_path: Path, content: bytes, line: str | None) -> None:
+    folder = JobFolder(tmp_path)
+    assert folder.read_progress() is None
+    folder.progress.write_bytes(content)
+    assert folder.read_progress() == line
+
+
+def test_progress_file_that_is_none_does_not_block(tmp_path: Path) -> None:
+    folder = JobFolder(tmp_path)
+    os.mkfifo(folder.progress)
+    assert folder.read_progress() is None
+    folder.progress.unlink()
+    folder.progress.symlink_to("/etc/passwd")
+    assert folder.read_progress() is None

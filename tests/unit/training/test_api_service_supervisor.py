@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 
@@ -18,6 +20,8 @@ from mlbridge_training_service.config import Pipeline, ServiceConfig
 from mlbridge_training_service.folder import JobFolder
 from mlbridge_training_service.generations import Status
 from mlbridge_training_service.metrics import Metrics
+from mlbridge_training_service.oom import explain_oom, oom_kills
+from mlbridge_training_service.parameters import Parameter
 from mlbridge_training_service.processes import is_alive
 from mlbridge_training_service.runner import Runner
 from mlbridge_training_service.store import JobStore
@@ -132,10 +136,72 @@ def test_full_disk_at_the_end_delays_the_end(tmp_path: Path, monkeypatch: pytest
 
     monkeypatch.setattr(JobFolder, "state", full)
     monkeypatch.setattr(supervisor, "_DISK_RETRY_SECONDS", 0)
-    supervisor.Supervisor(folder)._end("succeeded", 0, "")
+    ending = supervisor.Supervisor(folder)
+    state(folder, "supervisor", {"process": ending._identity.to_dict()})
+    ending._end("succeeded", 0, "")
     end = folder.known("end")
     assert end is not None
     assert end["status"] == "succeeded"
+
+
+def test_supervisor_of_a_folder_that_was_removed_ends(tmp_path: Path) -> None:
+    folder = made_folder(tmp_path, ["sh", "-c", "echo up; exec sleep 600"])
+    supervisor = supervise(folder)
+    until(lambda: folder.log_size() > 0)
+    child = folder.process("child")
+    assert child is not None
+    shutil.rmtree(folder.path)
+    os.kill(child.pid, signal.SIGKILL)
+    assert supervisor.wait(timeout=15) == 0
+    assert not folder.path.exists()
+
+
+def test_kill_for_lack_of_memory_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mlbridge_training_service import supervisor
+
+    counts = [{"the host": 4}, {"the host": 5}]
+    monkeypatch.setattr(supervisor, "oom_kills", lambda: counts.pop(0))
+    # Only what it asks the kernel to do to this very process is left out.
+    monkeypatch.setattr(supervisor.ctypes, "CDLL", lambda *_, **__: MagicMock())
+    folder = made_folder(tmp_path, ["sh", "-c", "kill -9 $$"])
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    try:
+        supervisor.Supervisor(folder).run()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    end = folder.known("end")
+    assert end is not None
+    assert (end["exit_code"], end["status"]) == (137, "failed")
+    assert "the kernel killed a process of the host for lack of memory while it ran" in end["reason"]
+
+
+@pytest.mark.parametrize(
+    ("cgroup", "counter", "text"),
+    [
+        ("0::/a/b", "a/b/memory.events", "low 0\noom 7\noom_kill {}\n"),
+        (
+            "9:name=systemd:/x\n4:cpu,memory:/a\n0::/",
+            "memory/a/memory.oom_control",
+            "under_oom 0\noom_kill {}\n",
+        ),
+    ],
+)
+def test_kills_are_counted_by_control_group(tmp_path: Path, cgroup: str, counter: str, text: str) -> None:
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/self/cgroup").write_text(cgroup + "\n")
+    (tmp_path / "proc/vmstat").write_text("nr_free_pages 5\noom_kill 9\n")
+    path = tmp_path / "groups" / counter
+    path.parent.mkdir(parents=True)
+    seen = []
+    for count in (2, 2, 5):
+        path.write_text(text.format(count))
+        seen.append(oom_kills(proc=tmp_path / "proc", cgroups=tmp_path / "groups"))
+    assert explain_oom(seen[0], seen[1]) == ""
+    assert explain_oom(seen[0], seen[2]) == (
+        "the kernel killed 3 processes of this service's control group for lack of memory while it ran"
+    )
+    nothing = oom_kills(proc=tmp_path / "none", cgroups=tmp_path / "none")
+    assert (nothing, explain_oom(nothing, seen[2])) == ({}, "")
 
 
 @pytest.fixture
@@ -205,3 +271,38 @@ def test_pipeline_that_is_gone_from_the_configuration_fails_the_job(store: JobSt
     finally:
         later.stop()
     assert "pipeline 'p' is not in the configuration" in store.get(job.job_id).reason
+
+
+def test_job_whose_folder_was_removed_while_it_ran_is_lost_and_not_started_again(
+    store: JobStore, tmp_path: Path
+) -> None:
+    job = submitted(store)
+    starts = tmp_path / "starts"
+    first = runner(store, tmp_path, ["sh", "-c", f"echo x >> {starts}; exec sleep 600"])
+    first.start()
+    until(lambda: store.get(job.job_id).status is Status.RUNNING and starts.exists())
+    first.stop()
+    child = first.folder(job.job_id).process("child")
+    assert child is not None
+    shutil.rmtree(first.folder(job.job_id).path)
+    later = runner(store, tmp_path, ["true"])
+    later.start()
+    try:
+        until(lambda: store.get(job.job_id).status is Status.LOST)
+    finally:
+        later.stop()
+    assert "its folder was removed" in store.get(job.job_id).reason
+    assert starts.read_text() == "x\n"
+    assert not is_alive(child)
+
+
+def test_parameters_that_are_not_valid_any_more_fail_the_job(store: JobStore, tmp_path: Path) -> None:
+    job = submitted(store)
+    parameters = {"n": Parameter(type="integer", required=True)}
+    later = runner_of({"p": Pipeline(command=["true", "{n}"], parameters=parameters)}, store, tmp_path)
+    later.start()
+    try:
+        until(lambda: store.get(job.job_id).status is Status.FAILED)
+    finally:
+        later.stop()
+    assert "parameter 'n' is missing; valid: an integer" in store.get(job.job_id).reason
