@@ -150,7 +150,7 @@ class Supervisor:
         while True:
             try:
                 if self._folder.process("supervisor") != self._identity:
-                    return  # The folder was removed, or made anew by the service: the job is not ours any more.
+                    return  # The folder was removed, or made anew: the job is not ours any more.
                 self._folder.state("end", document)
             except OSError:
                 # A full disk must not turn a finished training into a lost one: wait for room.
