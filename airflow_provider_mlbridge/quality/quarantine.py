@@ -57,7 +57,8 @@ from airflow_provider_mlbridge.quality.table import Table
 from airflow_provider_mlbridge.results import Snapshot
 from airflow_provider_mlbridge.storage import open_store
 from airflow_provider_mlbridge.storage.disk import scratch_errors
-from airflow_provider_mlbridge.storage.publish import Published, Version, publish_version
+from airflow_provider_mlbridge.storage.publish import Version, publish_version
+from airflow_provider_mlbridge.storage.published import Published
 from airflow_provider_mlbridge.storage.scratch_folders import scratch_folder
 from airflow_provider_mlbridge.storage.uris import as_prefix, check_uri, local_path
 

@@ -18,7 +18,7 @@ from airflow_provider_mlbridge.quality.outcome import Outcome
 from airflow_provider_mlbridge.quality.reporting.describe import label
 from airflow_provider_mlbridge.quality.values import json_value
 from airflow_provider_mlbridge.results import Snapshot
-from airflow_provider_mlbridge.storage.publish import Published, find_published
+from airflow_provider_mlbridge.storage.published import Published, find_published
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -7,7 +7,8 @@ from airflow_provider_mlbridge.storage.manifest import Manifest, read_manifest
 from airflow_provider_mlbridge.storage.opened import opened_snapshot
 from airflow_provider_mlbridge.storage.parquet import Footer, read_footers
 from airflow_provider_mlbridge.storage.partitions import PartitionColumn, partition_columns
-from airflow_provider_mlbridge.storage.publish import Published, Version, find_published, publish_version
+from airflow_provider_mlbridge.storage.publish import Version, publish_version
+from airflow_provider_mlbridge.storage.published import Published, find_published
 from airflow_provider_mlbridge.storage.schemas import common_schema
 from airflow_provider_mlbridge.storage.scratch import local_files
 from airflow_provider_mlbridge.storage.selection import PartitionSelector

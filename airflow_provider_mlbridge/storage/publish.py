@@ -25,12 +25,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from airflow_provider_mlbridge.exceptions import (
-    ConfigurationError,
-    InvalidManifestError,
-    PublishConflictError,
-    StorageError,
-)
+from airflow_provider_mlbridge.exceptions import ConfigurationError, PublishConflictError, StorageError
 from airflow_provider_mlbridge.storage.manifest import (
     CARRIED_SCHEMA_VERSION,
     MANIFEST_NAME,
@@ -39,13 +34,14 @@ from airflow_provider_mlbridge.storage.manifest import (
     Manifest,
     Pointer,
     read_current,
-    read_manifest,
     read_pointer,
     version_prefix,
 )
+from airflow_provider_mlbridge.storage.pointer import honours_conditions, replace_pointer
+from airflow_provider_mlbridge.storage.published import Published, copy_latest
 from airflow_provider_mlbridge.storage.retention import remove_old_versions
-from airflow_provider_mlbridge.storage.store import ConditionalWriteUnsupportedError, ObjectStore, open_store
-from airflow_provider_mlbridge.storage.uris import as_prefix, check_uri, join
+from airflow_provider_mlbridge.storage.store import ObjectStore, open_store
+from airflow_provider_mlbridge.storage.uris import as_prefix, check_uri
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -54,8 +50,6 @@ log = logging.getLogger(__name__)
 
 ABANDONED_AFTER = timedelta(hours=24)
 """What is older than this and never became current belongs to a publication that died."""
-
-LATEST_NAME = "latest.parquet"
 
 OnConflict = Literal["raise", "retry"]
 """What to do when another writer has published since a version was opened."""
@@ -67,23 +61,6 @@ _ONTO_ATTEMPTS = 120
 _LONGEST_PAUSE_SECONDS = 1.0
 _HISTORY_LENGTH = 1000
 """The most earlier versions that a pointer lists; of older ones only their age is known."""
-
-
-@dataclass(frozen=True)
-class Published:
-    """
-    A published version.
-
-    :param version_uri: its prefix.
-    :param manifest_uri: its manifest.
-    :param latest_uri: ``latest.parquet``, when it was asked for.
-    :param manifest: what the manifest says.
-    """
-
-    version_uri: str
-    manifest_uri: str
-    latest_uri: str | None
-    manifest: Manifest
 
 
 @dataclass(frozen=True)
@@ -100,59 +77,6 @@ class Content:
     fingerprint: str
     details: Mapping[str, Any]
     carried: Sequence[Mapping[str, Any]] = ()
-
-
-def find_published(
-    base_uri: str,
-    *,
-    fingerprint: str,
-    s3_client: S3Client | None = None,
-    latest_parquet: str | None = None,
-) -> Published | None:
-    """
-    The current version below ``base_uri`` if it has this fingerprint, so that a repeat need not build it.
-
-    :param latest_parquet: as for :meth:`Version.commit`; the copy is made again, since the earlier attempt
-        may have died between the pointer and the copy.
-    """
-    store = open_store(base_uri, s3_client=s3_client)
-    pointer = read_pointer(base_uri, store)
-    if pointer is None or pointer.fingerprint != fingerprint:
-        return None
-    try:
-        manifest = read_manifest(version_prefix(base_uri, pointer.version), s3_client=s3_client)
-    except InvalidManifestError:
-        # Somebody deleted the version under the pointer: building it again repairs that.
-        log.warning("%s points to version %s, which has no manifest", base_uri, pointer.version)
-        return None
-    for file in manifest.files:
-        info = store.head(file.uri)
-        if info is None or info.etag != file.etag:
-            log.warning("%s is gone or changed; publishing anew", file.uri)
-            return None
-    latest_uri = None if latest_parquet is None else copy_latest(base_uri, latest_parquet, store)
-    return Published(manifest.version_uri, manifest.uri, latest_uri, manifest)
-
-
-def copy_latest(base_uri: str, name: str, store: ObjectStore) -> str:
-    """
-    Copy file ``name`` of the current version to ``latest.parquet``, and return its URI.
-
-    Whoever copies looks at the pointer again afterwards, so that of two writers the one that copies last
-    copies what is current.
-
-    :raises PublishConflictError: when the pointer moved under five copies in a row.
-    """
-    latest_uri = join(base_uri, LATEST_NAME)
-    for _ in range(5):
-        pointer = read_pointer(base_uri, store)
-        if pointer is None:
-            break
-        store.copy(version_prefix(base_uri, pointer.version) + name, latest_uri)
-        again = read_pointer(base_uri, store)
-        if again is not None and again.version == pointer.version:
-            return latest_uri
-    raise PublishConflictError(f"{latest_uri}: other writers kept publishing while it was copied")
 
 
 @contextmanager
@@ -228,7 +152,7 @@ class Version:
         self._keep_at_least = keep_at_least
         self._on_conflict = on_conflict
         self._previous = previous
-        self._ignores_conditions: bool | None = None
+        self._conditional: bool | None = None
         self._created_at = now
         self._files: list[dict[str, Any]] = []
         self._document: dict[str, Any] = {}
@@ -378,44 +302,9 @@ class Version:
         ]
         document = {"version": self.name, "fingerprint": fingerprint, "history": history}
         body = json.dumps(document).encode()
-        previous = self._previous
-        try:
-            if self._ignores_conditions is None:
-                self._ignores_conditions = self._overwrites(manifest_uri, manifest_body)
-            if self._ignores_conditions:
-                raise ConditionalWriteUnsupportedError(
-                    "a PUT with If-None-Match overwrote an existing object"
-                )
-            self._store.put(
-                pointer_uri,
-                body,
-                content_type="application/json",
-                if_absent=previous is None,
-                if_match=None if previous is None else previous.etag,
-            )
-        except ConditionalWriteUnsupportedError as unsupported:
-            # All that is left is to look before the leap. Two writers within that moment both succeed, and
-            # the later one is current; both versions are whole.
-            log.warning(
-                "%s: this store does not honour conditional writes (%s); two writers at the same moment "
-                "cannot be told apart here. Let only one task publish to this prefix.",
-                pointer_uri,
-                unsupported,
-            )
-            current = read_pointer(self._base_uri, self._store)
-            if (current and current.etag) != (previous and previous.etag):
-                raise PublishConflictError(
-                    f"{pointer_uri} was replaced by another writer in the meantime"
-                ) from None
-            self._store.put(pointer_uri, body, content_type="application/json")
-
-    def _overwrites(self, uri: str, body: bytes) -> bool:
-        """Probe on an object of our own: a store that honours ``If-None-Match: *`` must refuse this PUT."""
-        try:
-            self._store.put(uri, body, content_type="application/json", if_absent=True)
-        except PublishConflictError:
-            return False
-        return True
+        if self._conditional is None:
+            self._conditional = honours_conditions(manifest_uri, manifest_body, self._store)
+        replace_pointer(pointer_uri, body, self._previous, self._store, conditional=self._conditional)
 
     def _was_current_before(self) -> list[tuple[str, datetime]]:
         """The versions that were current, and until when, the latest first."""
