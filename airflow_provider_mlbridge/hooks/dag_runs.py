@@ -152,7 +152,10 @@ class TaskStateRecord:
 
     def save(self, record: Mapping[str, Any]) -> None:
         """Replace it."""
-        self._store.set(RECORD_KEY, dict(record))
+        from airflow.sdk import NEVER_EXPIRE  # type: ignore[attr-defined]
+
+        # As long as the run: a clear after a month must not find a training that nobody has acknowledged.
+        self._store.set(RECORD_KEY, dict(record), retention=NEVER_EXPIRE)
 
 
 def _supervisor() -> Any:

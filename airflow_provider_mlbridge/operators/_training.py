@@ -1,53 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Between the training operator and the core: request, identity, result and error of one task instance."""
+"""From the training operator's arguments to a request, and from what was trained to the task's result."""
 
 from __future__ import annotations
 
-import asyncio
-import threading
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_mlbridge.exceptions import (
-    BackendUnreachableError,
-    ConfigurationError,
-    InvalidTrainingResultError,
-    MLBridgeError,
-    TrainingCancelledError,
-    TrainingError,
-    TrainingFailedError,
-    TrainingLostError,
-    TrainingTimedOutError,
-)
+from airflow_provider_mlbridge.exceptions import ConfigurationError, InvalidTrainingResultError
 from airflow_provider_mlbridge.hooks.s3 import s3_client_for
+from airflow_provider_mlbridge.operators._support import check_choice
 from airflow_provider_mlbridge.results import XCOM_LIMIT_BYTES, FeatureSet, TrainingResult
 from airflow_provider_mlbridge.training.event import CompletionEvent
-from airflow_provider_mlbridge.training.request import SSHLaunch, TrainingJob, TrainingRequest, training_key
-from airflow_provider_mlbridge.training.state import JobRef, JobState, ReportedResult, Submission
+from airflow_provider_mlbridge.training.request import SSHLaunch, TrainingRequest
+from airflow_provider_mlbridge.training.state import ReportedResult
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_mlbridge.operators.ml_training_trigger import MLTrainingTriggerOperator
-    from airflow_provider_mlbridge.training.backend import TrainingBackend
-
-LOG_LINES = 50
-"""How much of the training's log a failure shows."""
-
-CANCEL_PATIENCE_SECONDS = 120.0
-"""How long a submission waits for the training of an earlier attempt that is being cancelled."""
 
 FEATURES_RECORD = "mlbridge_features"
 """Name in the task's state store under which the resolved features are kept."""
 
-_FAILURES: Mapping[str, type[TrainingFailedError]] = {
-    JobState.FAILED: TrainingFailedError,
-    JobState.CANCELLED: TrainingCancelledError,
-    JobState.TIMED_OUT: TrainingTimedOutError,
-    JobState.LOST: TrainingLostError,
-}
+FORGOTTEN = ("fail", "train")
+"""What to do about a training that is not known any more where it was started."""
 
 
 def seconds(value: timedelta | float | None) -> float | None:
@@ -80,30 +58,6 @@ def separate_params(params: Any, dag: Any) -> tuple[dict[str, Any], Any]:
     return {**own, **mapped}, from_dag
 
 
-def owner_of(context: Context) -> str:
-    """The task-instance attempt; Airflow gives every try an id of its own."""
-    ti = context["ti"]
-    return f"{ti.id}:{ti.try_number}"
-
-
-def key_of(task: MLTrainingTriggerOperator, context: Context) -> str:
-    """Identity of the training; not durable, every try has one of its own."""
-    ti = context["ti"]
-    task_id = ti.task_id if task.durable else f"{ti.task_id} try {ti.try_number}"
-    return training_key(ti.dag_id, ti.run_id, task_id, -1 if ti.map_index is None else ti.map_index)
-
-
-def epoch_of(context: Context) -> int:
-    """
-    Grows when a user clears the task, and not when Airflow retries it.
-
-    Airflow counts the clears of a run (``clear_number``). A clear that leaves the run's state alone is not
-    counted there, but sets ``max_tries`` to the tries so far plus ``retries``.
-    """
-    clears = int(getattr(context["dag_run"], "clear_number", None) or 0)
-    return clears * 1000 + int(context["ti"].max_tries)
-
-
 def _params(task: MLTrainingTriggerOperator) -> dict[str, Any]:
     more = task.training_params
     if more is None:
@@ -125,10 +79,24 @@ def _environment(task: MLTrainingTriggerOperator, context: Context) -> dict[str,
     return dict(rendered)
 
 
-def build_job(task: MLTrainingTriggerOperator, context: Context) -> TrainingJob:
+@dataclass(frozen=True)
+class Wanted:
     """
-    The training of this task instance.
+    What a task asks for, before it is known which training stands for it.
 
+    :param request: what to train.
+    :param launch: how, for mode ssh.
+    """
+
+    request: TrainingRequest
+    launch: SSHLaunch | None
+
+
+def wanted_of(task: MLTrainingTriggerOperator, context: Context, epoch: int) -> Wanted:
+    """
+    What this task instance asks for.
+
+    :param epoch: of the attempt.
     :raises ConfigurationError: when an argument that the mode needs is missing.
     """
     launch = None
@@ -143,7 +111,6 @@ def build_job(task: MLTrainingTriggerOperator, context: Context) -> TrainingJob:
                     f"{argument} is for mode='ssh'; with mode={task.mode!r} the training's side decides what "
                     f"runs"
                 )
-    epoch = epoch_of(context)
     for argument in ("experiment_name", "model_type"):
         value = getattr(task, argument)
         if not isinstance(value, str) or not value:
@@ -152,6 +119,7 @@ def build_job(task: MLTrainingTriggerOperator, context: Context) -> TrainingJob:
         raise ConfigurationError(
             f"poll_interval={task.poll_interval!r} is not valid; valid are seconds above 0"
         )
+    check_choice("forgotten", task.forgotten, FORGOTTEN)
     uri, fingerprint = resolve_features(task, context, epoch)
     request = TrainingRequest(
         features_uri=uri,
@@ -165,9 +133,7 @@ def build_job(task: MLTrainingTriggerOperator, context: Context) -> TrainingJob:
     request.to_json()  # refuses what is not plain JSON before anything is started
     if request.timeout_seconds <= 0:
         raise ConfigurationError(f"timeout must be positive, got {task.timeout}")
-    return TrainingJob(
-        key=key_of(task, context), owner=owner_of(context), epoch=epoch, request=request, launch=launch
-    )
+    return Wanted(request, launch)
 
 
 def resolve_features(task: MLTrainingTriggerOperator, context: Context, epoch: int | None) -> tuple[str, str]:
@@ -177,7 +143,7 @@ def resolve_features(task: MLTrainingTriggerOperator, context: Context, epoch: i
     :param epoch: of the submission; None to ask what was submitted, after the training.
 
     A URI whose pointer moves on between two tries must not give the retry another training, so what the first
-    try found is kept in the task's state store for its epoch.
+    try found is kept in the task's state store, until the task is cleared.
     """
     given = task.features
     if isinstance(given, Mapping):
@@ -192,6 +158,8 @@ def resolve_features(task: MLTrainingTriggerOperator, context: Context, epoch: i
     same_epoch = epoch is None or (isinstance(kept, dict) and kept.get("epoch") == epoch)
     if isinstance(kept, dict) and kept.get("given") == given and same_epoch:
         return str(kept["uri"]), str(kept["fingerprint"])
+    from airflow.sdk import NEVER_EXPIRE  # type: ignore[attr-defined]
+
     from airflow_provider_mlbridge.storage import read_manifest
     from airflow_provider_mlbridge.storage.uris import check_uri
 
@@ -203,7 +171,7 @@ def resolve_features(task: MLTrainingTriggerOperator, context: Context, epoch: i
         "uri": manifest.version_uri,
         "fingerprint": manifest.fingerprint,
     }
-    store.set(FEATURES_RECORD, found)
+    store.set(FEATURES_RECORD, found, retention=NEVER_EXPIRE)
     return manifest.version_uri, manifest.fingerprint
 
 
@@ -254,79 +222,3 @@ def _duration(event: CompletionEvent) -> float | None:
         return None
     started, finished = (datetime.fromisoformat(text) for text in (event.started_at, event.finished_at))
     return (finished - started).total_seconds()
-
-
-def failure_of(mode: str, event: CompletionEvent, tail: str) -> TrainingError:
-    """The error that tells how a training ended, with the last lines of its log."""
-    what = f"training {event.job_id} (mode {mode}, generation {event.generation})"
-    if event.state == JobState.UNREACHABLE:
-        return BackendUnreachableError(
-            f"{what}: {event.reason}. A retry of this task attaches to it, and does not start another."
-        )
-    facts = [f"{what} {event.state}"]
-    if event.exit_code is not None and f"exit code {event.exit_code}" not in event.reason:
-        facts.append(f"exit code {event.exit_code}")
-    if event.reason:
-        facts.append(event.reason)
-    message = ", ".join(facts)
-    if tail:
-        message += f". Last lines of its log:\n{tail}"
-    return _FAILURES[JobState(event.state)](message)
-
-
-async def submit_after_cancel(
-    backend: TrainingBackend, job: TrainingJob, poll_interval: float, log: Any
-) -> Submission:
-    """
-    Submit; when an earlier attempt's training is being cancelled at this moment, wait for its end first.
-
-    A clear cancels the old attempt's training and starts a new attempt, in no order. When the cancel was
-    first, attaching would only bring back a cancelled training.
-    """
-    give_up = time.monotonic() + CANCEL_PATIENCE_SECONDS
-    told = False
-    while True:
-        submission = await backend.submit(job)
-        if submission.state is not JobState.CANCELLING or time.monotonic() > give_up:
-            return submission
-        if not told:
-            log.info("Training %s is being cancelled; waiting for its end", submission.ref.job_id)
-            told = True
-        await asyncio.sleep(min(poll_interval, 1.0))
-
-
-async def log_tail(backend: TrainingBackend, event: CompletionEvent) -> str:
-    """The last lines of the training's log; a log that cannot be read must not hide the failure."""
-    if event.state == JobState.UNREACHABLE:
-        return ""
-    try:
-        chunk = await backend.logs(event.ref, max(0, event.log_offset - 16_384))
-    except MLBridgeError as error:
-        return f"(the log cannot be read: {error})"
-    return "\n".join(chunk.text.splitlines()[-LOG_LINES:])
-
-
-def stopper(backend: TrainingBackend, ref: JobRef, owner: str, log: Any) -> Callable[[], None]:
-    """
-    A function that cancels the training from a signal handler.
-
-    The event loop of the wait may be running in the interrupted thread, so the cancelling has a thread and a
-    loop of its own.
-    """
-
-    async def cancel() -> None:
-        try:
-            async with asyncio.timeout(25):
-                stopped = await backend.cancel(ref, owner, "the task was killed")
-            log.info("Training %s %s", ref.job_id, "is cancelled" if stopped else "goes on: not cancelled")
-        except (MLBridgeError, TimeoutError) as error:
-            log.error("Training %s may still be running: cancelling it failed: %s", ref.job_id, error)
-        finally:
-            await backend.close()
-
-    def stop() -> None:
-        thread = threading.Thread(target=asyncio.run, args=(cancel(),), name="mlbridge-cancel")
-        thread.start()
-        thread.join()
-
-    return stop

@@ -3,50 +3,20 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
 from airflow.sdk import BaseOperator
 
-from airflow_provider_mlbridge.exceptions import (
-    InvalidEventError,
-    InvalidTrainingResultError,
-    TrainingCancelledError,
-)
 from airflow_provider_mlbridge.hooks.training import MODES, BackendSpec, TrainingMode
-from airflow_provider_mlbridge.operators._support import (
-    add_to_outlets,
-    check_choice,
-    failing_fast,
-    is_template,
-)
-from airflow_provider_mlbridge.operators._training import (
-    build_job,
-    failure_of,
-    key_of,
-    log_tail,
-    owner_of,
-    seconds,
-    separate_params,
-    stopper,
-    submit_after_cancel,
-    training_result,
-)
+from airflow_provider_mlbridge.operators._support import check_choice, failing_fast, is_template
+from airflow_provider_mlbridge.operators._training import FORGOTTEN, separate_params
+from airflow_provider_mlbridge.operators._training_run import TrainingRun
 from airflow_provider_mlbridge.training.event import CompletionEvent
-from airflow_provider_mlbridge.training.state import JobRef, JobState, JobStatus, Submission
-from airflow_provider_mlbridge.training.wait import Waiting
-from airflow_provider_mlbridge.triggers.training import TrainingCompletionTrigger
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
-
-    from airflow_provider_mlbridge.training.backend import TrainingBackend
-    from airflow_provider_mlbridge.training.request import TrainingJob
-
-T = TypeVar("T")
 
 
 class MLTrainingTriggerOperator(BaseOperator):
@@ -86,6 +56,9 @@ class MLTrainingTriggerOperator(BaseOperator):
         alone; None waits on.
     :param allow_duplicate_submit: for api, with an adapter whose service cannot recognise a repeated
         submission (``seed``): accept that a retry may train twice.
+    :param forgotten: what to do when a training was started, but host or service do not know of it any more
+        (a disk that is not mounted, a database that was restored), and it may still run: ``fail``, or
+        ``train`` anew once you have seen that nothing runs. (templated)
     :param aws_conn_id: Airflow connection to read the features' manifest with. (templated)
     :return: a :class:`~airflow_provider_mlbridge.results.TrainingResult` as JSON, under 2 kB. Before the
         wait, ``training_job`` (key, generation, job_id, url) is pushed.
@@ -111,6 +84,7 @@ class MLTrainingTriggerOperator(BaseOperator):
         "timeout",
         "endpoint",
         "adapter",
+        "forgotten",
         "aws_conn_id",
     )
     template_fields_renderers = {"command": "bash", "static_params": "json", "training_params": "json"}
@@ -139,6 +113,7 @@ class MLTrainingTriggerOperator(BaseOperator):
         poll_interval: float = 10,
         unreachable_timeout: timedelta | None = None,
         allow_duplicate_submit: bool = False,
+        forgotten: Literal["fail", "train"] = "fail",
         aws_conn_id: str | None = "aws_default",
         **kwargs: Any,
     ) -> None:
@@ -147,6 +122,8 @@ class MLTrainingTriggerOperator(BaseOperator):
         super().__init__(params=airflow_params, **kwargs)
         if not is_template(mode):
             check_choice("mode", mode, MODES)
+        if not is_template(forgotten):
+            check_choice("forgotten", forgotten, FORGOTTEN)
         self.mode = mode
         self.conn_id = conn_id
         self.features = features
@@ -167,30 +144,27 @@ class MLTrainingTriggerOperator(BaseOperator):
         self.poll_interval = poll_interval
         self.unreachable_timeout = unreachable_timeout
         self.allow_duplicate_submit = allow_duplicate_submit
+        self.forgotten = forgotten
         self.aws_conn_id = aws_conn_id
-        self._stop: Callable[[], None] | None = None
-        self._killed = False
+        self._run: TrainingRun | None = None
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Submit or attach, then wait."""
         with failing_fast():
-            spec = self._spec()
-            spec.check()
-            job = build_job(self, context)
-            submission, status = self._submit(spec, job, context)
+            run = self._run = TrainingRun(self, context)
+            ref, status = run.submit()
             # A training that is over already needs no triggerer, but its log is to be shown here as well.
             if self.deferrable and not status.state.is_terminal:
-                self._wait_in_triggerer(spec, job, submission.ref)
-            return self._wait_here(context, spec, job, submission.ref)
+                self.defer(trigger=run.trigger(ref), method_name="execute_complete")
+            return run.complete(run.wait(ref))
 
     def execute_complete(self, context: Context, event: Any) -> dict[str, Any]:
         """The trigger's event: fetch the result, return it, acknowledge it, or raise what went wrong."""
         with failing_fast():
             told = CompletionEvent.from_dict(event)
-            expected = key_of(self, context)
-            if told.key != expected:
-                raise InvalidEventError(f"the trigger's event is about training {told.key}, not {expected}")
-            return self._complete(context, self._spec(), told)
+            run = self._run = TrainingRun(self, context)
+            run.check(told)
+            return run.complete(told)
 
     def on_kill(self) -> None:
         """
@@ -198,13 +172,11 @@ class MLTrainingTriggerOperator(BaseOperator):
 
         Airflow calls this from a signal handler or after ``execute`` has been left by an exception.
         """
-        self._killed = True
-        # Once only: a second signal must not use a backend that the first has closed.
-        stop, self._stop = self._stop, None
-        if stop is not None:
-            stop()
+        if self._run is not None:
+            self._run.kill()
 
-    def _spec(self) -> BackendSpec:
+    def backend_spec(self) -> BackendSpec:
+        """Where to train."""
         return BackendSpec(
             mode=self.mode,
             conn_id=self.conn_id or None,
@@ -213,125 +185,3 @@ class MLTrainingTriggerOperator(BaseOperator):
             trigger_dag_id=self.trigger_dag_id,
             allow_duplicate_submit=self.allow_duplicate_submit,
         )
-
-    def _submit(self, spec: BackendSpec, job: TrainingJob, context: Context) -> tuple[Submission, JobStatus]:
-        async def submit(backend: TrainingBackend) -> tuple[Submission, JobStatus]:
-            submission = await submit_after_cancel(backend, job, self.poll_interval, self.log)
-            self._stop = stopper(spec.open(context["task_state_store"]), submission.ref, job.owner, self.log)
-            if self._killed:
-                # The kill came while the submission was under way, when there was nothing to stop yet.
-                await asyncio.to_thread(self.on_kill)
-                raise TrainingCancelledError(f"training {submission.ref.job_id}: the task was killed")
-            context["ti"].xcom_push(
-                key="training_job",
-                value={
-                    "mode": spec.mode,
-                    "key": submission.ref.key,
-                    "generation": submission.ref.generation,
-                    "job_id": submission.ref.job_id,
-                    "url": submission.url,
-                },
-            )
-            return submission, (await backend.status([submission.ref]))[submission.ref]
-
-        submission, status = self._with_backend(spec, context, submit)
-        self.log.info(
-            "Training %s (mode %s, generation %d) is %s; %s",
-            submission.ref.job_id,
-            spec.mode,
-            submission.ref.generation,
-            status.state.value,
-            "attached to it, nothing was started" if submission.attached else "started",
-        )
-        return submission, status
-
-    def _deadline(self) -> float | None:
-        limits = [seconds(self.execution_timeout)]
-        if self.mode == "dag":
-            # Nobody else ends the wait: a DAG run has no time-out that its trigger could set.
-            limits.append(seconds(self.timeout))
-        given = [limit for limit in limits if limit is not None]
-        return time.time() + min(given) if given else None
-
-    def _wait_in_triggerer(self, spec: BackendSpec, job: TrainingJob, ref: JobRef) -> NoReturn:
-        self.defer(
-            trigger=TrainingCompletionTrigger(
-                mode=spec.mode,
-                conn_id=spec.conn_id,
-                key=ref.key,
-                generation=ref.generation,
-                job_id=ref.job_id,
-                owner=job.owner,
-                endpoint=spec.endpoint,
-                adapter=spec.adapter,
-                trigger_dag_id=spec.trigger_dag_id,
-                poll_interval=self.poll_interval,
-                deadline=self._deadline(),
-                unreachable_timeout=seconds(self.unreachable_timeout),
-            ),
-            method_name="execute_complete",
-        )
-
-    def _wait_here(
-        self, context: Context, spec: BackendSpec, job: TrainingJob, ref: JobRef
-    ) -> dict[str, Any]:
-        async def wait(backend: TrainingBackend) -> CompletionEvent:
-            return await Waiting(
-                backend=backend,
-                ref=ref,
-                owner=job.owner,
-                log=self.log,
-                poll_interval=self.poll_interval,
-                deadline=self._deadline(),
-                unreachable_timeout=seconds(self.unreachable_timeout),
-            ).until_over()
-
-        event = self._with_backend(spec, context, wait)
-        # Not when the wait was left by an exception: Airflow then calls on_kill.
-        self._stop = None
-        return self._complete(context, spec, event)
-
-    def _complete(self, context: Context, spec: BackendSpec, event: CompletionEvent) -> dict[str, Any]:
-        if event.state != JobState.SUCCEEDED.value:
-
-            async def tail(backend: TrainingBackend) -> str:
-                return await log_tail(backend, event)
-
-            raise failure_of(spec.mode, event, self._with_backend(spec, context, tail))
-
-        async def fetch(backend: TrainingBackend) -> dict[str, Any]:
-            try:
-                reported = await backend.result(event.ref)
-                document = training_result(
-                    self, context, spec.mode, event, reported, backend.log_uri(event.ref)
-                ).to_dict()
-            except InvalidTrainingResultError:
-                # What was trained cannot be used, so clearing the task must train again.
-                await backend.acknowledge(event.ref, owner_of(context))
-                raise
-            # Pushed before it is acknowledged: should the task die in between, a retry finds the training
-            # succeeded and not acknowledged, and returns it again.
-            context["ti"].xcom_push(key="return_value", value=document)
-            await backend.acknowledge(event.ref, owner_of(context))
-            return document
-
-        document = self._with_backend(spec, context, fetch)
-        self.log.info("Training %s succeeded: %s", event.job_id, document["metrics"])
-        add_to_outlets(
-            context,
-            self.outlets,
-            {"model_uri": document["model_uri"], "metrics": document["metrics"], "job_id": event.job_id},
-        )
-        return document
-
-    def _with_backend(
-        self, spec: BackendSpec, context: Context, work: Callable[[TrainingBackend], Awaitable[T]]
-    ) -> T:
-        async def run() -> T:
-            backend = spec.open(context["task_state_store"])
-            try:
-                return await work(backend)
-            finally:
-                await backend.close()
-
-        return asyncio.run(run())

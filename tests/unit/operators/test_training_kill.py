@@ -21,7 +21,7 @@ def test_a_killed_worker_cancels_even_inside_a_running_event_loop(
     task = operator(features, deferrable=False, poll_interval=0.01)
 
     async def status(refs: Any, shown: Any = None) -> Any:
-        if task._stop is not None and not backend.cancelled:
+        if task._run is not None and not backend.cancelled:
             # As Airflow's signal handler does, in the thread whose event loop is running.
             task.on_kill()
             backend.end(JobState.CANCELLED)

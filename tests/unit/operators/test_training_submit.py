@@ -81,7 +81,7 @@ def test_a_training_that_is_being_cancelled_is_waited_for_and_then_repeated(
     async def sleep(_: float) -> None:
         backend.end(JobState.CANCELLED)
 
-    mocker.patch("airflow_provider_mlbridge.operators._training.asyncio.sleep", sleep)
+    mocker.patch("airflow_provider_mlbridge.operators._training_talk.asyncio.sleep", sleep)
     next_try(context)
     assert deferred(operator(features), context).ref.generation == 2
 

@@ -23,6 +23,7 @@ def operator(features: Any, **changes: Any) -> MLTrainingTriggerOperator:
         "experiment_name": "flights",
         "model_type": "gbm",
         "params": {"depth": 3},
+        "retries": 2,
         **changes,
     }
     return MLTrainingTriggerOperator(**arguments)
@@ -44,3 +45,15 @@ def next_try(context: Any) -> None:
     context["ti"].try_number += 1
     context["ti"].id = f"22222222-{context['ti'].try_number}"
     context["ti"].xcoms.clear()
+
+
+def clear(context: Any, *, retries: int = 2) -> None:
+    """A user clears the task, as Airflow does it."""
+    context["ti"].max_tries = context["ti"].try_number + retries
+    context["dag_run"].clear_number += 1
+    next_try(context)
+
+
+def clear_a_sibling(context: Any) -> None:
+    """A user clears another task of the run; ours goes on or is retried."""
+    context["dag_run"].clear_number += 1
