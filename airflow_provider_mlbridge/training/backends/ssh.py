@@ -76,6 +76,8 @@ class SSHBackend:
     :param shell: absolute path of the POSIX shell on the host that runs protocol and command.
     :param claim_patience_seconds: after this time a generation that was claimed but not started counts as
         lost.
+    :param busy_patience_seconds: how long submit, result, acknowledge and cancel try again when the host is
+        there, but hangs up because too many want in at once.
     :param keep_seconds: some of the submissions remove what is kept of trainings that ended longer ago than
         this, see :meth:`reap`; None: never.
     """
@@ -89,6 +91,7 @@ class SSHBackend:
         command_timeout: float = 60.0,
         shell: str = "/bin/sh",
         claim_patience_seconds: float = 60.0,
+        busy_patience_seconds: float = 20.0,
         keep_seconds: float | None = 30 * 86400.0,
     ) -> None:
         self.target = target
@@ -96,6 +99,7 @@ class SSHBackend:
         self._command_timeout = command_timeout
         self._shell = shell
         self._keep_seconds = keep_seconds
+        self._busy_patience = busy_patience_seconds
         self._settings = {
             "shell": shell,
             "grace": protocol.whole_seconds(grace_seconds),
@@ -127,7 +131,7 @@ class SSHBackend:
         protocol.launch_functions(job, features)  # refuses what cannot be started before the host is asked
         owner = _token(job.owner)
         for _ in range(_SUBMIT_ROUNDS):
-            found = await self._ask(f"mlb_newest {job.key}")
+            found = await self._ask(f"mlb_newest {job.key}", patient=True)
             newest = found.jobs[0] if found.jobs else None
             number = next_generation(job, newest.generation() if newest else None)
             if number is None and newest is not None:
@@ -149,6 +153,7 @@ class SSHBackend:
                     "timeout": protocol.whole_seconds(job.request.timeout_seconds),
                     "working_dir": (job.launch.working_dir if job.launch else None) or "",
                 },
+                patient=True,
             )
             if answer.jobs:
                 submission = self._submission(answer.jobs[0], attached=attached)
@@ -214,7 +219,8 @@ class SSHBackend:
         are gone. True also for a job that is over.
         """
         why = shlex.quote(protocol.one_line(reason) or "cancelled")
-        answer = await self._ask(f"mlb_cancel {self._words(ref)} {_token(owner)} {why}")
+        call = f"mlb_cancel {self._words(ref)} {_token(owner)} {why}"
+        answer = await self._ask(call, patient=True, urgent=True)
         return ("O", "1") in answer.words
 
     async def result(self, ref: JobRef) -> ReportedResult:
@@ -224,7 +230,7 @@ class SSHBackend:
         :raises InvalidTrainingResultError: when it is not readable, or the training has not succeeded.
         """
         blocks = RESULT_LIMIT_BYTES // protocol.BLOCK_BYTES + 1
-        answer = await self._ask(f"mlb_result {self._words(ref)} {blocks}")
+        answer = await self._ask(f"mlb_result {self._words(ref)} {blocks}", patient=True)
         job = self._only(answer)
         if job.state != JobState.SUCCEEDED:
             raise InvalidTrainingResultError(
@@ -235,7 +241,7 @@ class SSHBackend:
 
     async def acknowledge(self, ref: JobRef, owner: str) -> None:
         """Record that the result was returned; without effect when ``owner`` is not the owner any more."""
-        await self._ask(f"mlb_acknowledge {self._words(ref)} {_token(owner)}")
+        await self._ask(f"mlb_acknowledge {self._words(ref)} {_token(owner)}", patient=True)
 
     async def reap(self, keep_seconds: float) -> int:
         """
@@ -333,7 +339,13 @@ class SSHBackend:
         return answer.jobs[0]
 
     async def _ask(
-        self, call: str, *, parts: Sequence[str] = (), settings: Mapping[str, str] | None = None
+        self,
+        call: str,
+        *,
+        parts: Sequence[str] = (),
+        settings: Mapping[str, str] | None = None,
+        patient: bool = False,
+        urgent: bool = False,
     ) -> Answer:
         """Run one call of the shell protocol; every one is safe to repeat."""
         nonce, script = protocol.script(
@@ -346,7 +358,11 @@ class SSHBackend:
             self._host = acquire(self.target)
         # "exec sh -s" means the same to every login shell, also to csh and fish.
         stdout, stderr = await self._host.run(
-            f"exec {shlex.quote(self._shell)} -s", script, limit_seconds=self._command_timeout
+            f"exec {shlex.quote(self._shell)} -s",
+            script,
+            limit_seconds=self._command_timeout,
+            urgent=urgent,
+            patience_seconds=self._busy_patience if patient else 0.0,
         )
         answer = protocol.parse_answer(nonce, stdout, stderr, self.target.address)
         for letter, text in answer.words:

@@ -83,6 +83,16 @@ async def open_connection(target: SSHTarget) -> asyncssh.SSHClientConnection:
         ) from error
 
 
+def was_dropped(error: BaseException) -> bool:
+    """
+    Whether this error of :func:`open_connection` says that the host is there and hung up while it was to let
+    us in, as an sshd does when too many want in at once (``MaxStartups``).
+    """
+    import asyncssh
+
+    return isinstance(error.__cause__, (asyncssh.ConnectionLost, ConnectionResetError, BrokenPipeError))
+
+
 async def exchange(connection: Any, command: str, script: bytes) -> tuple[bytes, bytes]:
     """
     Run ``command`` with ``script`` on its stdin.

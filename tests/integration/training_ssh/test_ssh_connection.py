@@ -211,7 +211,7 @@ def test_one_connection_serves_all_backends_of_a_loop_and_closes_with_the_last(h
             await first.status([])
             assert shared.connects == 1
         assert shared.users == 0
-        assert shared._connection is None
+        assert shared._link is None
 
     run(scenario())
 
@@ -283,7 +283,7 @@ def test_a_host_that_stops_answering_is_unreachable_in_bounded_time(own_sshd: An
         async with host.backend(command_timeout=0.5) as backend:
             await backend.status([])
 
-    with pytest.raises(BackendUnreachableError, match=r"was lost: no answer within 0.5 s"):
+    with pytest.raises(BackendUnreachableError, match=r"gave no answer within 0.5 s"):
         run(scenario())
 
 
