@@ -46,6 +46,7 @@ from airflow_provider_mlbridge.storage import (
     publish_version,
 )
 from airflow_provider_mlbridge.storage.manifest import read_current
+from airflow_provider_mlbridge.storage.publish import check_keep_versions
 from airflow_provider_mlbridge.storage.scratch_folders import scratch_folder
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def build_feature_set(
     :param s3_client: boto3 S3 client for ``s3://`` URIs.
     :param latest_parquet: also copy the features to ``latest.parquet`` below ``output_uri``; not with
         ``partitioned``.
-    :param keep_versions: how many versions to keep.
+    :param keep_versions: how many versions to keep, at least 1.
     :param lint: ``warn`` logs columns that a model should not learn from, ``error`` publishes nothing then,
         ``off`` does not look.
     :param drift_reference: a version to compare with: ``"previous"`` (of a partitioned feature set: the
@@ -129,6 +130,7 @@ def build_feature_set(
             "latest_parquet goes with one file, but a partitioned feature set has one for each partition. "
             "Leave latest_parquet out, and let its readers follow the manifest."
         )
+    check_keep_versions(keep_versions)
     check_engine(engine, spark)
     examination = Examination(lint, drift_reference, fail_on_drift, on_drift)
     loaded = Recipe.load(recipe, s3_client=s3_client)

@@ -19,6 +19,7 @@ from airflow_provider_mlbridge.operators._support import (
     beside_dag_file,
     check_choice,
     failing_fast,
+    is_template,
     whole_number,
 )
 
@@ -59,7 +60,7 @@ class FeatureBuildOperator(LeavesWhenKilled, BaseOperator):
     :param output_uri: prefix below which versions are published. (templated)
     :param latest_parquet: also keep a copy of the newest features at ``<output_uri>/latest.parquet``.
         (templated)
-    :param keep_versions: how many versions to keep. (templated)
+    :param keep_versions: how many versions to keep, at least 1. (templated)
     :param lint: ``warn`` logs columns that a model should not learn from, such as a copy of the label or a
         row id; with ``error`` the task fails and nothing is published; ``off`` does not look.
     :param drift_reference: compare the features with another version: ``"previous"``, the URI of a version,
@@ -134,6 +135,8 @@ class FeatureBuildOperator(LeavesWhenKilled, BaseOperator):
         self.recipe = recipe
         self.output_uri = output_uri
         self.latest_parquet = latest_parquet
+        if not is_template(keep_versions):
+            self._checked_versions(keep_versions)
         self.keep_versions = keep_versions
         check_choice("lint", lint, LINT)
         self.lint = lint
@@ -159,6 +162,12 @@ class FeatureBuildOperator(LeavesWhenKilled, BaseOperator):
         self.scratch_limit_bytes = scratch_limit_bytes
         self._lineage: OperatorLineage | None = None
 
+    @staticmethod
+    def _checked_versions(value: object) -> int:
+        from airflow_provider_mlbridge.storage.publish import check_keep_versions
+
+        return check_keep_versions(whole_number("keep_versions", value))
+
     def execute(self, context: Context) -> dict[str, Any]:
         """Pin, fit, transform, publish."""
         from airflow_provider_mlbridge.features.build import build_feature_set
@@ -180,7 +189,7 @@ class FeatureBuildOperator(LeavesWhenKilled, BaseOperator):
                     schema_evolution=self.schema_evolution,
                     s3_client=client,
                     latest_parquet=_is_true(self.latest_parquet),
-                    keep_versions=whole_number("keep_versions", self.keep_versions) or 0,
+                    keep_versions=self._checked_versions(self.keep_versions),
                     lint=self.lint,
                     drift_reference=self.drift_reference or None,
                     fail_on_drift=self.fail_on_drift,

@@ -106,8 +106,7 @@ def publish_version(
         raise ConfigurationError(f"on_conflict must be 'raise' or 'retry', got {on_conflict!r}")
     if keep_at_least < timedelta(0):
         raise ConfigurationError(f"keep_at_least must not be negative, got {keep_at_least}")
-    if keep_versions < 1:
-        raise ConfigurationError(f"keep_versions must be at least 1, got {keep_versions}")
+    check_keep_versions(keep_versions)
     store = open_store(base_uri, s3_client=s3_client)
     version = Version(
         base_uri,
@@ -123,6 +122,19 @@ def publish_version(
     finally:
         if not version.committed:
             version.discard()
+
+
+def check_keep_versions(value: object) -> int:
+    """
+    How many versions to keep.
+
+    :raises ConfigurationError: when it is no whole number of at least 1.
+    """
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ConfigurationError(f"keep_versions must be a whole number, got {value!r}")
+    if value < 1:
+        raise ConfigurationError(f"keep_versions must be at least 1, got {value}")
+    return value
 
 
 class Version:

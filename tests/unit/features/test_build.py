@@ -185,3 +185,12 @@ def test_output_that_overlaps_a_published_datamart(source: str, tmp_path: Path) 
             build_feature_set(f"{tmp_path}/published", recipe, output)
     # A name that only begins like the datamart's is another place.
     assert build_feature_set(f"{tmp_path}/published", recipe, f"{tmp_path}/published2").rows == 2_000
+
+
+@pytest.mark.parametrize("value", [0, -3, "7", True, None, 2.0])
+@pytest.mark.parametrize("partitioned", [False, True])
+def test_how_many_versions_to_keep_is_checked_first(value: Any, partitioned: bool, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="keep_versions must be"):
+        build_feature_set(
+            f"{tmp_path}/none", RECIPE, f"{tmp_path}/out", keep_versions=value, partitioned=partitioned
+        )

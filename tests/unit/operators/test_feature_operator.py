@@ -225,3 +225,23 @@ def test_a_worker_without_pyspark_is_told_what_to_install(
     mocker.patch("airflow_provider_mlbridge.features.engines.find_spec", return_value=None)
     with pytest.raises(AirflowFailException, match=r"MissingExtraError.*airflow-provider-mlbridge\[spark\]"):
         build(mart, tmp_path, engine="spark").execute(context)
+
+
+def test_how_many_versions_to_keep_may_be_rendered(mart: str, tmp_path: Path, context: Any) -> None:
+    for columns in (["x"], ["carrier"], ["x", "carrier"]):
+        recipe = {**RECIPE, "steps": [{"type": "passthrough", "columns": columns}]}
+        task = build(mart, tmp_path, recipe=recipe, keep_versions="{{ params.keep }}")
+        task.keep_versions = "2"  # type: ignore[assignment]
+        task.execute(context)
+    assert len(list((tmp_path / "f" / "versions").iterdir())) == 2
+
+
+def test_no_versions_to_keep_are_refused(tmp_path: Path, context: Any) -> None:
+    with pytest.raises(ConfigurationError, match="keep_versions must be at least 1, got 0"):
+        build("/no/such/datamart", tmp_path, keep_versions=0)
+    with pytest.raises(ConfigurationError, match="keep_versions='few' is not valid"):
+        build("/no/such/datamart", tmp_path, keep_versions="few")
+    task = build("/no/such/datamart", tmp_path, keep_versions="{{ params.keep }}")
+    task.keep_versions = "0"  # type: ignore[assignment]
+    with pytest.raises(AirflowFailException, match="keep_versions must be at least 1, got 0"):
+        task.execute(context)
