@@ -32,10 +32,53 @@ _SSH_FIELDS: dict[str, Any] = {
         "description": "Path on the Airflow workers and triggerers, instead of one host key.",
         "schema": {"type": ["string", "null"]},
     },
+    "agent": {
+        "label": "SSH agent",
+        "description": "true: the keys of the agent in SSH_AUTH_SOCK; or the path of an agent's socket.",
+        "schema": {"type": ["string", "null"]},
+    },
     "jobs_dir": {
         "label": "Folder for jobs",
         "description": "On the training host; a local disk.",
         "schema": {"type": ["string", "null"], "default": "~/.mlbridge"},
+    },
+    "jump_host": {
+        "label": "Jump host",
+        "description": "Connect through this host; it must allow TCP forwarding.",
+        "schema": {"type": ["string", "null"]},
+    },
+    "jump_port": {
+        "label": "Port of the jump host",
+        "schema": {"type": ["integer", "null"], "minimum": 1, "maximum": 65535, "default": 22},
+    },
+    "jump_login": {
+        "label": "User on the jump host",
+        "description": "The training user, unless given.",
+        "schema": {"type": ["string", "null"]},
+    },
+    "jump_host_key": {
+        "label": "Host key of the jump host",
+        "description": "As the host key above; verified as well.",
+        "schema": {"type": ["string", "null"]},
+    },
+    "jump_private_key": {
+        "label": "Private key for the jump host",
+        "description": "PEM text; the key or agent for the training host, unless given.",
+        "schema": {"type": ["string", "null"], "format": "password"},
+    },
+    "jump_key_file": {
+        "label": "Private key file for the jump host",
+        "description": "Path on the Airflow workers and triggerers, instead of the text.",
+        "schema": {"type": ["string", "null"]},
+    },
+    "jump_private_key_passphrase": {
+        "label": "Passphrase of the jump host's private key",
+        "schema": {"type": ["string", "null"], "format": "password"},
+    },
+    "jump_password": {
+        "label": "Password on the jump host",
+        "description": "The training user's password is never sent to it.",
+        "schema": {"type": ["string", "null"], "format": "password"},
     },
 }
 
@@ -95,6 +138,7 @@ def get_provider_info() -> dict[str, Any]:
                 "python-modules": [f"{package}.triggers.datamart", f"{package}.triggers.training"],
             }
         ],
+        "extra-links": [f"{package}.links.TrainingRunLink"],
         "connection-types": [
             {
                 "connection-type": "mlbridge_ssh",

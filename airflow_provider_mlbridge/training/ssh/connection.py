@@ -4,19 +4,15 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
-from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_mlbridge.exceptions import (
     BackendAuthenticationError,
     BackendProtocolError,
     BackendUnreachableError,
-    ConfigurationError,
     HostKeyError,
 )
+from airflow_provider_mlbridge.training.ssh.keys import credentials_of, host_key_message, load_keys
 from airflow_provider_mlbridge.training.ssh.target import SSHTarget
 
 if TYPE_CHECKING:
@@ -33,27 +29,48 @@ _FURTHER_HOST_KEY_KINDS = (
     "+ssh-ed25519,ecdsa-sha2-nistp256,ecdsa-sha2-nistp384,ecdsa-sha2-nistp521,rsa-sha2-256,rsa-sha2-512"
 )
 
+_TOO_MANY_KEYS = "Too many authentication failures"
+
 
 async def open_connection(target: SSHTarget) -> asyncssh.SSHClientConnection:
     """
-    Connect and log in.
+    Connect and log in, through the jump host where there is one; closing the connection closes both.
 
     :raises BackendUnreachableError: nothing answers, or not in time.
     :raises BackendAuthenticationError: the credentials are refused or unreadable.
-    :raises HostKeyError: the host's key is unknown or another one.
+    :raises HostKeyError: the host's key, or the jump host's, is unknown or another one.
     """
+    if target.jump is None:
+        return await _log_in(target)
+    jump = await _log_in(target.jump, fields="jump_")
+    try:
+        connection = await _log_in(target, through=jump)
+    except BaseException:
+        jump.abort()
+        raise
+    connection.set_tunnel(jump)
+    return connection
+
+
+async def _log_in(
+    target: SSHTarget, *, fields: str = "", through: Any = None
+) -> asyncssh.SSHClientConnection:
     import asyncssh
 
-    trusted, client_keys = await asyncio.to_thread(_load_keys, target)
+    trusted, client_keys = await asyncio.to_thread(load_keys, target, fields)
     client_class, presented = _recording_client()
+    via = f" through {target.jump.address}" if target.jump else ""
+    agent, agent_keys = await _open_agent(target)
     try:
         return await asyncssh.connect(
             target.host,
             target.port,
+            tunnel=through or (),
             username=target.username,
             password=target.password,
             # An empty list would mean "the default key files".
-            client_keys=client_keys or None,
+            client_keys=[*client_keys, *agent_keys] or None,
+            # Its keys are among the others.
             agent_path=None,
             gss_host=None,
             config=None,
@@ -67,19 +84,52 @@ async def open_connection(target: SSHTarget) -> asyncssh.SSHClientConnection:
             keepalive_count_max=3,
         )
     except asyncssh.HostKeyNotVerifiable as error:
-        raise HostKeyError(_host_key_message(target, trusted, presented)) from error
+        raise HostKeyError(host_key_message(target, trusted, presented, fields)) from error
     except asyncssh.PermissionDenied as error:
         raise BackendAuthenticationError(
-            f"{target.username}@{target.address} refused the login with {_credentials(target)}: "
+            f"{target.username}@{target.address} refused the login with {credentials_of(target)}: "
             f"{error.reason}. Check user name and credentials of the connection, and that the account is "
             f"neither locked nor without a login shell."
         ) from error
-    except (OSError, TimeoutError, asyncssh.DisconnectError) as error:
+    except asyncssh.ChannelOpenError as error:
+        raise BackendUnreachableError(
+            f"cannot connect to {target.address}{via}: the jump host answered {error.reason!r}. It must "
+            f"reach that host and port, and allow it (AllowTcpForwarding, PermitOpen)."
+        ) from error
+    except (OSError, asyncssh.DisconnectError) as error:
         what = str(error) or type(error).__name__
+        if _TOO_MANY_KEYS in what:
+            raise BackendAuthenticationError(
+                f"{target.username}@{target.address} refused the login with {credentials_of(target)}: "
+                f"{what}. Offer fewer: load only the key for this host into the agent."
+            ) from error
         if isinstance(error, TimeoutError):
             what = f"no answer within {target.connect_timeout:g} s"
         raise BackendUnreachableError(
-            f"cannot connect to {target.address} by SSH: {what}. A training that runs there is not affected."
+            f"cannot connect to {target.address}{via} by SSH: {what}. A training that runs there is not "
+            f"affected."
+        ) from error
+    finally:
+        if agent is not None:
+            agent.close()
+
+
+async def _open_agent(target: SSHTarget) -> tuple[Any, list[Any]]:
+    """The agent that is to be asked, if there is to be one, and its keys."""
+    import asyncssh
+
+    if not target.agent_socket:
+        return None, []
+    agent = None
+    try:
+        agent = await asyncssh.connect_agent(target.agent_socket)
+        return agent, list(await agent.get_keys())
+    except (OSError, ValueError) as error:
+        if agent is not None:
+            agent.close()
+        raise BackendAuthenticationError(
+            f"the SSH agent at {target.agent_socket} for {target.username}@{target.address} does not answer: "
+            f"{error}. It must run on every worker and triggerer, for the user that runs Airflow."
         ) from error
 
 
@@ -152,114 +202,3 @@ def _recording_client() -> tuple[type[Any], list[Any]]:
             return False
 
     return Client, presented
-
-
-def _load_keys(target: SSHTarget) -> tuple[Any, list[Any]]:
-    """Trusted host keys in asyncssh's form, and the private keys; reads files, so it runs in a thread."""
-    return _trusted_host_keys(target), _private_keys(target)
-
-
-def _private_keys(target: SSHTarget) -> list[Any]:
-    import asyncssh
-
-    keys = []
-    try:
-        if target.private_key:
-            keys.append(asyncssh.import_private_key(target.private_key, target.passphrase))
-        if target.key_file:
-            keys.append(asyncssh.read_private_key(str(Path(target.key_file).expanduser()), target.passphrase))
-    except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError, OSError) as error:
-        source = f"file {target.key_file}" if target.key_file and not target.private_key else "given"
-        raise BackendAuthenticationError(
-            f"the private key ({source}) for {target.username}@{target.address} cannot be used: {error}"
-        ) from error
-    return keys
-
-
-def _trusted_host_keys(target: SSHTarget) -> Any:
-    import asyncssh
-
-    if target.insecure_no_host_key_check:
-        return None
-    if target.host_key:
-        try:
-            return [asyncssh.import_public_key(_with_algorithm(target.host_key))], [], []
-        except (asyncssh.KeyImportError, binascii.Error, ValueError) as error:
-            raise ConfigurationError(
-                f"host_key of {target.address} is not a public key ({error}); expected one line such as "
-                f"'ssh-ed25519 AAAA...', given {target.host_key[:40]!r}"
-            ) from error
-    path = _known_hosts_path(target)
-    if not path.is_file():
-        if target.known_hosts:
-            raise HostKeyError(f"the known_hosts file {path} for {target.address} does not exist")
-        return [], [], []
-    try:
-        return asyncssh.read_known_hosts(str(path))
-    except (OSError, ValueError) as error:
-        raise HostKeyError(
-            f"the known_hosts file {path} for {target.address} is not usable: {error}"
-        ) from error
-
-
-def _with_algorithm(line: str) -> str:
-    """``ssh-ed25519 AAAA...`` from that or from its base64 part alone, which names the algorithm inside."""
-    words = line.split()
-    if len(words) > 1:
-        return line.strip()
-    blob = base64.b64decode(words[0], validate=True)
-    return f"{blob[4 : 4 + int.from_bytes(blob[:4], 'big')].decode('ascii')} {words[0]}"
-
-
-def _known_hosts_path(target: SSHTarget) -> Path:
-    return Path(target.known_hosts or "~/.ssh/known_hosts").expanduser()
-
-
-def _expected_keys(target: SSHTarget, trusted: Any) -> Sequence[Any]:
-    if trusted is None:
-        return []
-    if isinstance(trusted, tuple):
-        return list(trusted[0])
-    port = None if target.port == 22 else target.port
-    return list(trusted.match(target.host, "", port)[0])
-
-
-def _host_key_message(target: SSHTarget, trusted: Any, presented: Sequence[Any]) -> str:
-    observed = _names(presented) if presented else "a key that is revoked or not readable"
-    expected = _expected_keys(target, trusted)
-    if expected:
-        return (
-            f"{target.address} presented host key {observed}, but expected is {_names(expected)}. Either it "
-            f"is not the host you mean, or it was set up anew. Compare with the fingerprint that "
-            f"'ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub' prints on the host itself, then replace the "
-            f"key in {_place(target)}."
-        )
-    line = presented[0].export_public_key().decode().strip() if presented else "ssh-ed25519 AAAA..."
-    return (
-        f"the host key of {target.address} is not known; it presented {observed}. Compare it with what "
-        f"'ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub' prints on the host itself, then put {line!r} "
-        f"into {_place(target)}."
-    )
-
-
-def _place(target: SSHTarget) -> str:
-    if target.host_key or not target.known_hosts:
-        return "the connection's extra field 'host_key'"
-    return f"{_known_hosts_path(target)} (or the connection's extra field 'host_key')"
-
-
-def _names(keys: Sequence[Any]) -> str:
-    return ", ".join(f"{key.get_algorithm()} {key.get_fingerprint()}" for key in keys[:10]) or "none"
-
-
-def _credentials(target: SSHTarget) -> str:
-    given = [
-        name
-        for name, value in (
-            ("the private key", target.private_key),
-            (f"key file {target.key_file}", target.key_file),
-            ("the password", target.password),
-        )
-        if value
-    ]
-    return " and ".join(given) or "no credentials (the connection has neither password nor private key)"

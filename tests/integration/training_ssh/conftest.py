@@ -216,6 +216,21 @@ def poor_host(host: Host, busybox_sshd: Any, tmp_path: Path) -> Iterator[Host]:
 
 
 @pytest.fixture
+def own_sshd(host: Host, tmp_path: Path) -> Iterator[Callable[..., Host]]:
+    """Start a server of the test's own with further settings, and make it the host's."""
+    started: list[Sshd] = []
+
+    def start(*settings: str) -> Host:
+        host.server = start_sshd(tmp_path / "sshd", environment={"SHLVL": "2"}, extra_config=settings)
+        started.append(host.server)
+        return host
+
+    yield start
+    for server in started:
+        server.stop()
+
+
+@pytest.fixture
 def run() -> Callable[[Coroutine[Any, Any, T]], T]:
     """Run a scenario in a loop of its own, for two minutes at most."""
 

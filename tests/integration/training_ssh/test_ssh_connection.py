@@ -20,7 +20,6 @@ from airflow_provider_mlbridge.exceptions import (
 )
 from airflow_provider_mlbridge.training.ssh import registry
 from airflow_provider_mlbridge.training.state import JobState
-from demo.services.sshd import Sshd, start_sshd
 
 pytestmark = pytest.mark.integration
 
@@ -168,7 +167,7 @@ def test_nothing_is_taken_from_default_keys_or_an_agent(
         message = refused(run, host, BackendAuthenticationError, key_file=None)
     finally:
         subprocess.run(["ssh-agent", "-k"], check=True, capture_output=True)
-    assert "no credentials (the connection has neither password nor private key)" in message
+    assert "no credentials (the connection has neither password nor private key nor agent)" in message
 
 
 def test_the_ssh_configuration_of_the_worker_is_not_read(
@@ -214,21 +213,6 @@ def test_one_connection_serves_all_backends_of_a_loop_and_closes_with_the_last(h
         assert shared._link is None
 
     run(scenario())
-
-
-@pytest.fixture
-def own_sshd(host: Any, tmp_path: Path) -> Any:
-    """Start a server of the test's own with further settings, and make it the host's."""
-    started: list[Sshd] = []
-
-    def start(*settings: str) -> Any:
-        host.server = start_sshd(tmp_path / "sshd", environment={"SHLVL": "2"}, extra_config=settings)
-        started.append(host.server)
-        return host
-
-    yield start
-    for server in started:
-        server.stop()
 
 
 def test_a_cut_connection_is_mended_unnoticed_and_the_training_goes_on(own_sshd: Any, run: Run) -> None:

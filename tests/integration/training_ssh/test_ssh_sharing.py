@@ -20,27 +20,11 @@ from airflow_provider_mlbridge.exceptions import BackendUnreachableError
 from airflow_provider_mlbridge.training.ssh import registry
 from airflow_provider_mlbridge.training.state import JobRef, JobState
 from demo.services.process_table import descendants
-from demo.services.sshd import Sshd, start_sshd
 
 pytestmark = pytest.mark.integration
 
 Run = Callable[[Any], Any]
 FOREVER = "sleep 600"
-
-
-@pytest.fixture
-def own_sshd(host: Any, tmp_path: Path) -> Any:
-    """Start a server of the test's own with further settings, and make it the host's."""
-    started: list[Sshd] = []
-
-    def start(*settings: str) -> Any:
-        host.server = start_sshd(tmp_path / "sshd", environment={"SHLVL": "2"}, extra_config=settings)
-        started.append(host.server)
-        return host
-
-    yield start
-    for server in started:
-        server.stop()
 
 
 @pytest.fixture

@@ -57,6 +57,50 @@ def test_an_ssh_connection_that_cannot_do_is_refused(fields: dict[str, Any], pro
     assert "'host'" in str(caught.value)
 
 
+def test_a_jump_host_gets_key_and_agent_but_never_the_password() -> None:
+    extra = {
+        "private_key": "PEM",
+        "private_key_passphrase": "word",
+        "agent": "/run/agent",
+        "jump_host": "gate",
+    }
+    fields = {"conn_type": "mlbridge_ssh", "host": "h", "login": "mlops", "password": "secret"}
+    jump = ssh_target(connection(**fields, extra=extra)).jump
+    assert jump is not None
+    assert (jump.address, jump.username, jump.host_key, jump.jump) == ("gate:22", "mlops", None, None)
+    assert (jump.private_key, jump.passphrase, jump.agent_socket) == ("PEM", "word", "/run/agent")
+    assert jump.password is None
+    own = {"jump_port": "2222", "jump_login": "guest", "jump_key_file": "/k", "jump_host_key": "AAAA"}
+    jump = ssh_target(connection(**fields, extra={**extra, **own})).jump
+    assert jump is not None
+    assert (jump.address, jump.username, jump.host_key, jump.key_file) == ("gate:2222", "guest", "AAAA", "/k")
+    assert (jump.private_key, jump.passphrase, jump.agent_socket) == (None, None, None)
+    assert "secret" not in repr(jump)
+
+
+@pytest.mark.parametrize(
+    ("extra", "problem"),
+    [
+        ({"jump_port": 22}, "has jump_port, but no jump_host"),
+        ({"jump_host": "g", "jump_user": "x"}, "has jump_user; valid are jump_host, jump_host_key"),
+        ({"jump_host": "g", "jump_port": "many"}, "jump_port='many'"),
+        ({"agent": "true"}, "SSH_AUTH_SOCK is not set"),
+    ],
+)
+def test_a_jump_host_or_agent_that_cannot_do_is_refused(
+    extra: dict[str, Any], problem: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    with pytest.raises(ConfigurationError, match=problem):
+        ssh_target(connection(conn_type="ssh", host="h", login="l", extra=extra))
+
+
+def test_empty_fields_of_the_form_name_no_jump_host() -> None:
+    extra = {"jump_host": "", "jump_port": None, "jump_password": "", "agent": ""}
+    target = ssh_target(connection(conn_type="ssh", host="h", login="l", extra=extra))
+    assert (target.jump, target.agent_socket) == (None, None)
+
+
 def test_no_host_key_check_takes_a_second_yes() -> None:
     extra = {"no_host_key_check": True, "allow_insecure_host_key": True}
     target = ssh_target(connection(conn_type="ssh", host="h", login="l", extra=extra))
