@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_mlbridge.exceptions import ConfigurationError, InvalidManifestError
+from airflow_provider_mlbridge.exceptions import ConfigurationError, PublishConflictError
 from airflow_provider_mlbridge.features.batch import FEATURES_FILE, transform_session
 from airflow_provider_mlbridge.features.engines import check_engine, open_engine
 from airflow_provider_mlbridge.features.examination import (
@@ -22,6 +22,7 @@ from airflow_provider_mlbridge.features.examination import (
 from airflow_provider_mlbridge.features.fitted import FEATURES_VERSION
 from airflow_provider_mlbridge.features.fitting import fit_session
 from airflow_provider_mlbridge.features.incremental import build_partition
+from airflow_provider_mlbridge.features.predecessor import OvertakenError, Predecessor, Source
 from airflow_provider_mlbridge.features.published import (
     ENGINE,
     PARTITION_COLUMNS,
@@ -37,7 +38,6 @@ from airflow_provider_mlbridge.features.published import (
 from airflow_provider_mlbridge.features.recipe import Recipe
 from airflow_provider_mlbridge.results import FeatureSet, Snapshot
 from airflow_provider_mlbridge.storage import (
-    Manifest,
     PartitionSelector,
     Published,
     find_published,
@@ -45,14 +45,17 @@ from airflow_provider_mlbridge.storage import (
     pin_snapshot,
     publish_version,
 )
-from airflow_provider_mlbridge.storage.manifest import read_current
 from airflow_provider_mlbridge.storage.publish import check_keep_versions
 from airflow_provider_mlbridge.storage.scratch_folders import scratch_folder
+from airflow_provider_mlbridge.storage.uris import check_uri
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 log = logging.getLogger(__name__)
+
+_ATTEMPTS = 5
+"""How often a build begins anew because another one was the first to learn what all take over."""
 
 
 def build_feature_set(
@@ -92,6 +95,10 @@ def build_feature_set(
     other partitions where earlier builds have put them. Builds of different partitions may run at the same
     time. All partitions have one state, see :class:`Recipe` about ``refit``.
 
+    Of builds that run at the same time (of one partition, when there are some), the one that publishes first
+    stays current. One of the same data and recipe returns its version, any other raises, however late it
+    began to upload. Called again it builds on top of what is current then.
+
     :param datamart: URI of the data, a snapshot, or the output of a quality check, whose snapshot is read.
     :param recipe: a recipe, its mapping, or the path or URI of its YAML file.
     :param output_uri: prefix that all versions share; neither the datamart's, nor below or above it.
@@ -122,7 +129,10 @@ def build_feature_set(
     :raises FeatureError: when it cannot be fitted, or values break a policy.
     :raises LeakageError: see ``lint``.
     :raises DriftError: see ``fail_on_drift``.
-    :raises StorageError: when data cannot be read, has changed since it was pinned, or another writer won.
+    :raises PublishConflictError: when another build has published since this one began.
+    :raises SnapshotChangedError: when the data has changed since it was pinned, or when another task has
+        pinned it and what would be replaced was built from the same datamart, pinned later.
+    :raises StorageError: when data cannot be read.
     """
     started = time.monotonic()
     if partitioned and latest_parquet:
@@ -131,14 +141,11 @@ def build_feature_set(
             "Leave latest_parquet out, and let its readers follow the manifest."
         )
     check_keep_versions(keep_versions)
+    check_uri(output_uri, argument="output_uri")
     check_engine(engine, spark)
     examination = Examination(lint, drift_reference, fail_on_drift, on_drift)
     loaded = Recipe.load(recipe, s3_client=s3_client)
     source = str(datamart.absolute()) if isinstance(datamart, Path) else datamart
-    snapshot = pin_snapshot(
-        source, partitions=partitions, schema_evolution=schema_evolution, s3_client=s3_client
-    )
-    check_apart(snapshot, output_uri)
     reading = {
         "engine": engine,
         "spark": spark,
@@ -149,17 +156,32 @@ def build_feature_set(
     }
     build = build_partition if partitioned else _build_whole
     options: dict[str, Any] = {} if partitioned else {"latest_parquet": latest_parquet}
-    published = build(
-        snapshot,
-        loaded,
-        output_uri,
-        state_uri=state_uri,
-        keep_versions=keep_versions,
-        examination=examination,
-        s3_client=s3_client,
-        engine=reading,
-        **options,
-    )
+    for _ in range(_ATTEMPTS):
+        # Before the datamart is pinned: whoever has published by then has not read newer data.
+        predecessor = Predecessor.of(output_uri, s3_client=s3_client)
+        snapshot = pin_snapshot(
+            source, partitions=partitions, schema_evolution=schema_evolution, s3_client=s3_client
+        )
+        check_apart(snapshot, output_uri)
+        try:
+            published = build(
+                snapshot,
+                loaded,
+                output_uri,
+                predecessor=predecessor,
+                source=Source.of(source, snapshot),
+                state_uri=state_uri,
+                keep_versions=keep_versions,
+                examination=examination,
+                s3_client=s3_client,
+                engine=reading,
+                **options,
+            )
+            break
+        except OvertakenError as overtaken:
+            log.info("%s by now; building again", overtaken)
+    else:
+        raise PublishConflictError(f"{output_uri}: other builds kept changing it while this one was at work")
     result = feature_set(published, started)
     log.info(
         "%s: %d rows, %d features, %d rows to train on, in %.1f s",
@@ -177,6 +199,8 @@ def _build_whole(
     recipe: Recipe,
     output_uri: str,
     *,
+    predecessor: Predecessor,
+    source: Source,
     state_uri: str | None,
     keep_versions: int,
     examination: Examination,
@@ -184,24 +208,28 @@ def _build_whole(
     engine: Mapping[str, Any],
     latest_parquet: bool,
 ) -> Published:
-    state = _known_state(recipe, output_uri, state_uri, s3_client)
+    known = _known_state(predecessor, recipe, output_uri, state_uri, s3_client)
     latest = FEATURES_FILE if latest_parquet else None
-    if state is not None or recipe.refit == "always":
-        published = find_published(
+
+    def find(state: LearnedState | None) -> Published | None:
+        return find_published(
             output_uri,
             fingerprint=feature_fingerprint(snapshot, recipe, state),
             s3_client=s3_client,
             latest_parquet=latest,
         )
+
+    if known is not None or recipe.refit == "always":
+        published = find(known)
         if published is not None:
             log.info("%s already has these features as %s", output_uri, published.version_uri)
             judge_published(examination, published.manifest, s3_client=s3_client)
             return published
+    source.check_newest(predecessor.details, output_uri)
     reference = reference_for(examination, output_uri, s3_client=s3_client)
     with scratch_folder(engine["scratch_dir"], "features") as folder:
         with open_engine(snapshot, s3_client=s3_client, **engine) as session:
-            known = state
-            state = state or LearnedState.learned(fit_session(session, recipe))
+            state = known or LearnedState.learned(fit_session(session, recipe))
             # With a state of earlier data, some of these rows may be among those that were learned from.
             written = transform_session(session, state.fitted, folder / FEATURES_FILE, fitted_on=True)
             documents = examine(
@@ -215,33 +243,50 @@ def _build_whole(
             )
         # The session's end has shown that the data did not change while it was read.
         learned_here = known is None and recipe.refit == "always"
-        fingerprint = feature_fingerprint(snapshot, recipe, None if learned_here else state)
-        with publish_version(
-            output_uri, fingerprint=fingerprint, s3_client=s3_client, keep_versions=keep_versions
-        ) as version:
-            version.add(folder / FEATURES_FILE, FEATURES_FILE)
-            add_recipe(version, recipe, state)
-            for name, data in documents.items():
-                version.add_bytes(name, data, content_type=content_type(name))
-            details = details_of(snapshot, state, written) | {ENGINE: engine["engine"]}
-            return version.commit(details, latest_parquet=latest)
+        identity = None if learned_here else state
+        try:
+            with publish_version(
+                output_uri,
+                fingerprint=feature_fingerprint(snapshot, recipe, identity),
+                s3_client=s3_client,
+                keep_versions=keep_versions,
+                predecessor=predecessor.pointer,
+            ) as version:
+                version.add(folder / FEATURES_FILE, FEATURES_FILE)
+                add_recipe(version, recipe, state)
+                for name, data in documents.items():
+                    version.add_bytes(name, data, content_type=content_type(name))
+                details = details_of(snapshot, state, written) | {ENGINE: engine["engine"]}
+                return version.commit(details | source.details, latest_parquet=latest)
+        except PublishConflictError as conflict:
+            published = find(identity)
+            if published is not None:
+                log.info("%s has these features by now as %s", output_uri, published.version_uri)
+                return published
+            now = Predecessor.of(output_uri, s3_client=s3_client)
+            source.check_newest(now.details, output_uri)
+            if known is None and recipe.refit == "never" and _is_of(now.details, recipe):
+                raise OvertakenError(f"{output_uri} has a state") from conflict
+            raise PublishConflictError(
+                f"{output_uri}: another build has published while this one was at work, and stays current. A "
+                f"retry builds on top of it, from the datamart as it is then. ({conflict})"
+            ) from conflict
 
 
 def _known_state(
-    recipe: Recipe, output_uri: str, state_uri: str | None, s3_client: S3Client | None
+    predecessor: Predecessor,
+    recipe: Recipe,
+    output_uri: str,
+    state_uri: str | None,
+    s3_client: S3Client | None,
 ) -> LearnedState | None:
     """What is not to be learned again: what the caller names, or what the current version has learned."""
-    store = open_store(output_uri, s3_client=s3_client)
-    manifest: Manifest | None = None
-    try:
-        current = read_current(output_uri, store)
-        manifest = current and current[1]
-    except InvalidManifestError:
+    if predecessor.error is not None:
         if recipe.refit == "never" and state_uri is None:
-            raise
+            raise predecessor.error
         # Building it again repairs a version that was damaged.
         log.warning("the current version of %s cannot be read", output_uri)
-    details = {} if manifest is None else manifest.details
+    details = predecessor.details
     if PARTITION_COLUMNS in details:
         raise ConfigurationError(
             f"output_uri={output_uri!r} holds {len(details['partitions'])} partitions by "
@@ -250,7 +295,11 @@ def _known_state(
         )
     if state_uri is not None:
         return load_state(state_uri, recipe, s3_client=s3_client)
-    same = (details.get("recipe_hash"), details.get("features_version")) == (recipe.hash, FEATURES_VERSION)
-    if manifest is None or recipe.refit == "always" or not same:
+    if predecessor.manifest is None or recipe.refit == "always" or not _is_of(details, recipe):
         return None
-    return published_state(manifest, store)
+    return published_state(predecessor.manifest, open_store(output_uri, s3_client=s3_client))
+
+
+def _is_of(details: Mapping[str, Any], recipe: Recipe) -> bool:
+    """Whether a version was made by this recipe, so that its state is one of it."""
+    return (details.get("recipe_hash"), details.get("features_version")) == (recipe.hash, FEATURES_VERSION)

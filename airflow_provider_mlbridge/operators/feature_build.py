@@ -43,7 +43,8 @@ class FeatureBuildOperator(LeavesWhenKilled, BaseOperator):
 
     Published means: the files, then the manifest, then the pointer ``_latest.json``. A task that dies
     anywhere leaves the previous version as it was, and a repeat with the same datamart and recipe returns the
-    version that is there.
+    version that is there. Of builds at the same time the first to publish stays current; the others fail, and
+    their retries build on top of it, unless that would put older data over newer, which fails at once.
 
     :param datamart: the output of :class:`DatamartQualityOperator`, whose very objects are read, or a URI.
         (templated)

@@ -88,6 +88,7 @@ def publish_version(
     keep_versions: int = 5,
     keep_at_least: timedelta = timedelta(0),
     on_conflict: OnConflict = "raise",
+    predecessor: Pointer | Literal["current"] | None = "current",
 ) -> Iterator[Version]:
     """
     Open a new version below ``base_uri``; it counts once :meth:`Version.commit` has returned.
@@ -99,7 +100,11 @@ def publish_version(
     :param keep_at_least: how long to keep a version after it was current, whatever the count says.
     :param on_conflict: ``raise`` when a later version must be made in knowledge of the one before; ``retry``
         to put this version on top of another writer's, as long as that one has another fingerprint.
-    :raises PublishConflictError: from ``commit``, when another writer published meanwhile.
+    :param predecessor: the pointer that this version replaces, as it was read when the work began that is to
+        be published; None when there was none; ``current`` for whatever is there now.
+    :raises ConfigurationError: when an argument is wrong.
+    :raises PublishConflictError: here and from ``commit``, when another writer has published since
+        ``predecessor`` was read.
     """
     check_uri(base_uri, argument="output_uri")
     if on_conflict not in get_args(OnConflict):
@@ -108,11 +113,16 @@ def publish_version(
         raise ConfigurationError(f"keep_at_least must not be negative, got {keep_at_least}")
     check_keep_versions(keep_versions)
     store = open_store(base_uri, s3_client=s3_client)
+    previous = read_pointer(base_uri, store)
+    if predecessor != "current" and (previous and previous.etag) != (predecessor and predecessor.etag):
+        # Found out before the upload; whoever comes after this look is found out by the pointer's write.
+        done = f"published {previous.version}" if previous else f"removed {POINTER_NAME}"
+        raise PublishConflictError(f"{base_uri}: another writer has {done} in the meantime")
     version = Version(
         base_uri,
         fingerprint,
         store,
-        read_pointer(base_uri, store),
+        previous,
         keep_versions=keep_versions,
         keep_at_least=keep_at_least,
         on_conflict=on_conflict,

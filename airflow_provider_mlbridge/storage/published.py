@@ -47,8 +47,8 @@ def find_published(
     """
     The current version below ``base_uri`` if it has this fingerprint, so that a repeat need not build it.
 
-    :param latest_parquet: as for :meth:`~.publish.Version.commit`; the copy is made again, since the earlier attempt
-        may have died between the pointer and the copy.
+    :param latest_parquet: as for :meth:`~.publish.Version.commit`; the copy is made again, since the earlier
+        attempt may have died between the pointer and the copy.
     """
     store = open_store(base_uri, s3_client=s3_client)
     pointer = read_pointer(base_uri, store)

@@ -130,6 +130,15 @@ def check_listed(base: str, store: ObjectStore) -> int:
     return len(listed)
 
 
+def states_listed(base: str, store: ObjectStore) -> set[str]:
+    """What the versions that were current have learned."""
+    current = read_current(base, store)
+    assert current is not None
+    pointer, _ = current
+    names = [pointer.version, *(name for name, _ in pointer.history)]
+    return {manifest_of(version_prefix(base, name), store).file("state.json").sha256 for name in names}
+
+
 def test_what_is_current_is_always_whole(
     place: Place,
     tmp_path: Path,
@@ -138,7 +147,7 @@ def test_what_is_current_is_always_whole(
     seed = int(os.environ.get("MLBRIDGE_SEED", random.randrange(2**32)))
     print(f"MLBRIDGE_SEED={seed}, {ROUNDS} rounds")
     choose = random.Random(seed)
-    mart, whole, daily = (f"{place.root}{name}/" for name in ("mart", "whole", "daily"))
+    mart, whole, daily, never = (f"{place.root}{name}/" for name in ("mart", "whole", "daily", "never"))
     environment = {} if place.client is None else request.getfixturevalue("s3_server").environment()
     number = 0
 
@@ -152,6 +161,10 @@ def test_what_is_current_is_always_whole(
     def one(day: str) -> dict[str, Any]:
         options = {"partitions": {"day": day}, "partitioned": True, "keep_versions": 2}
         return {"datamart": mart, "recipe": DAILY, "output_uri": daily, **options, **common}
+
+    def first_of_all(day: str, base: str) -> dict[str, Any]:
+        """Features in one file, whose state is learned once, by whoever is first."""
+        return {"datamart": f"{mart}day={day}/", "recipe": DAILY, "output_uri": base, **common}
 
     def all_days() -> dict[str, Any]:
         clip = {"type": "clip", "columns": ["price"], "upper": choose.randint(1, 10**9)}
@@ -180,10 +193,15 @@ def test_what_is_current_is_always_whole(
                 [all_days(), all_days()],
                 [one(first_day), one(second_day)],
                 [one(first_day), one(first_day)],
-            ][turn % 5]
+                [first_of_all(first_day, f"{never}{turn}/"), first_of_all(second_day, f"{never}{turn}/")],
+            ][turn % 6]
             late = choose.random() < 0.6
             kill_after = choose.uniform(0, (publishing if late else longest) * (0.8 + 0.6 * len(builds)))
             ends.update(builder.round(*builds, kill_after=kill_after, publishing=late)["codes"])
+            if turn % 6 == 5:
+                # Whatever is left of the two, all versions mean the same.
+                build_feature_set(**first_of_all(first_day, f"{never}{turn}/"), s3_client=place.client)
+                assert len(states_listed(f"{never}{turn}/", place.store)) == 1
             if turn % 10 == 9:
                 check_listed(whole, place.store)
                 check_listed(daily, place.store)
