@@ -25,10 +25,18 @@ mlbridge.features.not_compared      gauge  features that could not be compared w
 mlbridge.features.drift             gauge  by tag ``feature``: the largest distance over its band, where above
                                            1 is drift; of the ten features (``drift_metrics``) where it is
                                            largest
+mlbridge.training.submitted         count  submissions, by tags ``mode`` and ``attached``: true when the
+                                           training was there already
+mlbridge.training.ended             count  trainings that ended, by tags ``mode`` and ``outcome``: succeeded,
+                                           failed, cancelled, timed_out, lost, unreachable (the wait was given
+                                           up), below_minimum, unusable_result, reused
+mlbridge.training.duration          timer  from start to end of a training by its own clock, milliseconds,
+                                           by tags ``mode`` and ``outcome``
 ==================================  =====  ================================================================
 
 Gauges hold the last run's value, so that an alert reads them as they are; ``time() - published`` is the age
-of the data, whenever the task ran. Which features are the ten changes from build to build, and StatsD keeps
+of the data, whenever the task ran. Counts are of one task each: with OpenTelemetry, let its counters be
+deltas. Which features are the ten changes from build to build, and StatsD keeps
 the last value of a gauge that is sent no more: alert on ``drifted``, look into ``drift``.
 """
 
@@ -58,14 +66,14 @@ class Metric:
     One value to send.
 
     :param name: its name, below Airflow's own prefix.
-    :param value: the value; milliseconds for a timer.
-    :param kind: ``gauge`` or ``timer``.
+    :param value: the value; milliseconds for a timer, how many more for a counter.
+    :param kind: ``gauge``, ``timer`` or ``counter``.
     :param tags: tags besides those that every metric has.
     """
 
     name: str
     value: float
-    kind: Literal["gauge", "timer"] = "gauge"
+    kind: Literal["gauge", "timer", "counter"] = "gauge"
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -122,6 +130,21 @@ def drift_metrics(comparison: Mapping[str, Any], *, features: int = DRIFT_FEATUR
     ]
 
 
+def submission_metrics(mode: str, *, attached: bool) -> list[Metric]:
+    """What a submission has to say."""
+    tags = {"mode": mode, "attached": str(attached).lower()}
+    return [Metric("mlbridge.training.submitted", 1, "counter", tags)]
+
+
+def training_metrics(mode: str, outcome: str, duration_seconds: float | None) -> list[Metric]:
+    """What the end of a training has to say."""
+    tags = {"mode": mode, "outcome": outcome}
+    metrics = [Metric("mlbridge.training.ended", 1, "counter", tags)]
+    if duration_seconds is not None:
+        metrics.append(Metric("mlbridge.training.duration", duration_seconds * 1000, "timer", tags))
+    return metrics
+
+
 def emit(metrics: Iterable[Metric], context: Context) -> None:
     """Send metrics, tagged with the task instance they come from."""
     from airflow.sdk.observability import stats
@@ -131,6 +154,8 @@ def emit(metrics: Iterable[Metric], context: Context) -> None:
         tags = {**shared, **metric.tags}
         if metric.kind == "timer":
             stats.timing(metric.name, metric.value, tags=tags)
+        elif metric.kind == "counter":
+            stats.incr(metric.name, int(metric.value), tags=tags)
         else:
             stats.gauge(metric.name, metric.value, tags=tags)
 

@@ -136,3 +136,32 @@ def feature_lineage(features: FeatureSet, sources: Mapping[str, Sequence[str]]) 
         },
     )
     return OperatorLineage(inputs=[InputDataset(namespace=namespace, name=name)], outputs=[output])
+
+
+TRAINING_FACET = "mlbridge_training"
+"""Name of the run facet of a training."""
+
+
+def training_lineage(features_uri: str, facts: Mapping[str, Any], model_uri: str | None) -> OperatorLineage:
+    """
+    The features as an input, the model as an output where it has a place, and the training as a run facet.
+
+    :param features_uri: the feature-set version; its dataset is named as :func:`feature_lineage` names it.
+    :param facts: of the training, plain JSON.
+    """
+    from airflow.providers.openlineage.extractors.base import OperatorLineage
+    from openlineage.client.event_v2 import InputDataset, OutputDataset
+    from openlineage.client.facet_v2 import RunFacet
+
+    # What all versions share, as FeatureSet.base_uri.
+    namespace, name = dataset_name(features_uri.rstrip("/").rsplit("/", 2)[0])
+    outputs = []
+    # A name in a registry (models:/flights/3) is no dataset.
+    if model_uri is not None and "://" in model_uri:
+        model_namespace, model_name = dataset_name(model_uri)
+        outputs.append(OutputDataset(namespace=model_namespace, name=model_name))
+    return OperatorLineage(
+        inputs=[InputDataset(namespace=namespace, name=name)],
+        outputs=outputs,
+        run_facets={TRAINING_FACET: RunFacet().with_additional_properties(**facts)},
+    )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_mlbridge.exceptions import ConfigurationError, InvalidTrainingResultError
 from airflow_provider_mlbridge.hooks.s3 import s3_client_for
 from airflow_provider_mlbridge.operators._support import check_choice
+from airflow_provider_mlbridge.operators._training_metrics import minimums_of
 from airflow_provider_mlbridge.results import XCOM_LIMIT_BYTES, FeatureSet, TrainingResult
 from airflow_provider_mlbridge.training.event import CompletionEvent
 from airflow_provider_mlbridge.training.request import SSHLaunch, TrainingRequest
@@ -120,6 +121,7 @@ def wanted_of(task: MLTrainingTriggerOperator, context: Context, epoch: int) -> 
             f"poll_interval={task.poll_interval!r} is not valid; valid are seconds above 0"
         )
     check_choice("forgotten", task.forgotten, FORGOTTEN)
+    minimums_of(task.min_metrics)
     uri, fingerprint = resolve_features(task, context, epoch)
     request = TrainingRequest(
         features_uri=uri,
@@ -203,7 +205,7 @@ def training_result(
             features_fingerprint=fingerprint,
             started_at=event.started_at,
             finished_at=event.finished_at,
-            duration_seconds=_duration(event),
+            duration_seconds=duration_of(event),
             log_uri=log_uri,
             extra=extra,
         )
@@ -217,7 +219,8 @@ def training_result(
     )
 
 
-def _duration(event: CompletionEvent) -> float | None:
+def duration_of(event: CompletionEvent) -> float | None:
+    """Seconds from start to end, where both are known."""
     if event.started_at is None or event.finished_at is None:
         return None
     started, finished = (datetime.fromisoformat(text) for text in (event.started_at, event.finished_at))

@@ -60,6 +60,7 @@ class Memory:
     :param job_id: the same.
     :param owner: the attempt that submitted it.
     :param place: where it was submitted to.
+    :param asked: digest of what was asked for, see ``_training_last``.
     :param over: whether it is known to have ended, with a result or without.
     :param acknowledged: whether its result was returned, or is known to be of no use.
     """
@@ -73,6 +74,7 @@ class Memory:
     job_id: str = ""
     owner: str = ""
     place: str = ""
+    asked: str = ""
     over: bool = False
     acknowledged: bool = False
 
@@ -241,8 +243,8 @@ class Identity:
             )
         )
 
-    def submitted(self, submission: Submission) -> None:
-        """Remember which training stands for the task now."""
+    def submitted(self, submission: Submission, asked: str) -> None:
+        """Remember which training stands for the task now, and what was asked for."""
         self._save(
             replace(
                 self.memory,
@@ -250,6 +252,7 @@ class Identity:
                 job_id=submission.ref.job_id,
                 owner=self.owner,
                 place=self._place,
+                asked=asked,
                 over=False,
                 acknowledged=False,
             )

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_mlbridge.exceptions import (
@@ -13,19 +14,39 @@ from airflow_provider_mlbridge.exceptions import (
     InvalidTrainingResultError,
     MLBridgeError,
     TrainingCancelledError,
+    TrainingError,
     TrainingForgottenError,
+    TrainingMetricsError,
 )
+from airflow_provider_mlbridge.links import JOB_XCOM
+from airflow_provider_mlbridge.observability import emit, submission_metrics, training_metrics
+from airflow_provider_mlbridge.operators._lineage import is_listening, training_lineage
 from airflow_provider_mlbridge.operators._support import add_to_outlets
-from airflow_provider_mlbridge.operators._training import Wanted, seconds, training_result, wanted_of
+from airflow_provider_mlbridge.operators._training import (
+    Wanted,
+    duration_of,
+    resolve_features,
+    seconds,
+    training_result,
+    wanted_of,
+)
 from airflow_provider_mlbridge.operators._training_identity import Identity
+from airflow_provider_mlbridge.operators._training_last import (
+    LastSuccess,
+    asked_digest,
+    keep_success,
+    last_success,
+)
+from airflow_provider_mlbridge.operators._training_metrics import minimums_of, shortfall
 from airflow_provider_mlbridge.operators._training_talk import (
+    PATIENCE_SECONDS,
     failure_of,
     log_tail,
     patiently,
     stopper,
     submit_after_cancel,
-    submit_once,
 )
+from airflow_provider_mlbridge.results import TrainingResult
 from airflow_provider_mlbridge.training.event import CompletionEvent
 from airflow_provider_mlbridge.training.request import TrainingJob
 from airflow_provider_mlbridge.training.state import JobRef, JobState, JobStatus, Submission
@@ -33,6 +54,7 @@ from airflow_provider_mlbridge.training.wait import Waiting
 from airflow_provider_mlbridge.triggers.training import TrainingCompletionTrigger
 
 if TYPE_CHECKING:
+    from airflow.providers.openlineage.extractors.base import OperatorLineage
     from airflow.sdk import Context
 
     from airflow_provider_mlbridge.operators.ml_training_trigger import MLTrainingTriggerOperator
@@ -67,22 +89,58 @@ class TrainingRun:
         )
         self._stop: Callable[[], None] | None = None
         self._killed = False
+        self.lineage: OperatorLineage | None = None
+
+    @cached_property
+    def _wanted(self) -> Wanted:
+        return wanted_of(self._task, self._context, self._identity.next_epoch)
+
+    def unchanged(self) -> dict[str, Any] | None:
+        """
+        The result of the last success, when the very same is asked for again and nobody has cleared the task.
+
+        What falls short of ``min_metrics`` by now is no reason to skip the training.
+        """
+        task, ti = self._task, self._context["ti"]
+        wanted = self._wanted
+        if not task.skip_if_unchanged or not self._identity.is_new:
+            return None
+        last = last_success(ti, task.log)
+        if last is None or last.asked != asked_digest(wanted.request, wanted.launch, self._spec):
+            return None
+        if shortfall(last.result.metrics, minimums_of(task.min_metrics)):
+            return None
+        document = last.result.to_dict()
+        task.log.info(
+            "Features and request are those of run %s, whose training %s succeeded: its result is returned "
+            "again, nothing is trained (skip_if_unchanged)",
+            last.run_id,
+            last.result.job_id,
+        )
+        same = {"mode": last.result.mode, "key": last.result.key, "generation": last.result.generation}
+        self._push(
+            JOB_XCOM, {**same, "job_id": last.result.job_id, "url": None, "unchanged_since": last.run_id}
+        )
+        emit(training_metrics(self._spec.mode, "reused", None), self._context)
+        self._note_lineage("reused", last.result.job_id, document)
+        self._tell_outlets(document)
+        return document
 
     def submit(self) -> tuple[JobRef, JobStatus]:
         """Start the training or attach to it; tell where it is."""
-        wanted = wanted_of(self._task, self._context, self._identity.next_epoch)
+        wanted = self._wanted
 
         async def submit(backend: TrainingBackend) -> tuple[Submission, JobStatus]:
             submission, job = await self._submit(backend, wanted)
             ref = submission.ref
-            self._identity.submitted(submission)
+            self._identity.submitted(submission, asked_digest(wanted.request, wanted.launch, self._spec))
             store = self._context["task_state_store"]
             self._stop = stopper(self._spec.open(store), ref, job.owner, self._task.log)
             if self._killed:
                 # The kill came while the submission was under way, when there was nothing to stop yet.
                 await asyncio.to_thread(self.kill)
                 raise TrainingCancelledError(f"training {ref.job_id}: the task was killed")
-            self._push("training_job", self._told(submission))
+            self._push(JOB_XCOM, self._told(submission))
             try:
                 return submission, (await backend.status([ref]))[ref]
             except MLBridgeError as error:
@@ -99,6 +157,7 @@ class TrainingRun:
             status.state.value,
             "attached to it, nothing was started" if submission.attached else "started",
         )
+        emit(submission_metrics(self._spec.mode, attached=submission.attached), self._context)
         return submission.ref, status
 
     async def _submit(self, backend: TrainingBackend, wanted: Wanted) -> tuple[Submission, TrainingJob]:
@@ -129,9 +188,12 @@ class TrainingRun:
             launch=wanted.launch,
             known_generation=identity.known_generation,
         )
-        repeatable = not self._spec.allow_duplicate_submit
+        # A service that cannot tell a repetition from a new request may have acted on the first.
+        patience = 0.0 if self._spec.allow_duplicate_submit else self._patience
         submission = await submit_after_cancel(
-            lambda: submit_once(backend, job, task.log, repeatable=repeatable, stopped=lambda: self._killed),
+            lambda: patiently(
+                lambda: backend.submit(job), log=task.log, patience=patience, stopped=lambda: self._killed
+            ),
             task.poll_interval,
             task.log,
         )
@@ -182,6 +244,11 @@ class TrainingRun:
         self._stop = None
         return event
 
+    @property
+    def _patience(self) -> float:
+        given = seconds(self._task.unreachable_timeout)
+        return PATIENCE_SECONDS if given is None else min(given, PATIENCE_SECONDS)
+
     def _deadline(self) -> float | None:
         limits = [seconds(self._task.execution_timeout)]
         if self._spec.mode == "dag":
@@ -202,38 +269,84 @@ class TrainingRun:
 
     def complete(self, event: CompletionEvent) -> dict[str, Any]:
         """Fetch the result, return it, acknowledge it; or raise what went wrong."""
+        if event.progress is not None:
+            self._push("training_progress", event.progress)
         if event.state != JobState.SUCCEEDED.value:
-            if event.state in _SURELY_OVER:
-                self._identity.ended(acknowledged=False)
-            tail = self._with_backend(lambda backend: log_tail(backend, event))
-            raise failure_of(self._spec.mode, event, tail)
-
-        async def fetch(backend: TrainingBackend) -> dict[str, Any]:
-            try:
-                reported = await patiently(
-                    lambda: backend.result(event.ref), log=self._task.log, stopped=lambda: self._killed
-                )
-                document = training_result(
-                    self._task, self._context, self._spec.mode, event, reported, backend.log_uri(event.ref)
-                ).to_dict()
-            except InvalidTrainingResultError:
-                # What was trained cannot be used, so clearing the task must train again.
-                await self._acknowledge(backend, event.ref)
-                raise
-            # Pushed before it is acknowledged: should the task die in between, a retry finds the training
-            # succeeded and not acknowledged, and returns it again.
-            self._push("return_value", document)
-            await self._acknowledge(backend, event.ref)
-            return document
-
-        document = self._with_backend(fetch)
+            raise self._failure(event)
+        document = self._with_backend(lambda backend: self._fetch(backend, event))
         self._task.log.info("Training %s succeeded: %s", event.job_id, document["metrics"])
-        add_to_outlets(
-            self._context,
-            self._task.outlets,
-            {"model_uri": document["model_uri"], "metrics": document["metrics"], "job_id": event.job_id},
-        )
+        self._tell("succeeded", event, document)
+        self._tell_outlets(document)
+        if self._task.skip_if_unchanged:
+            result = TrainingResult.from_dict(document)
+            ti = self._context["ti"]
+            keep_success(ti, LastSuccess(self._identity.memory.asked, ti.run_id, result), self._task.log)
         return document
+
+    def _failure(self, event: CompletionEvent) -> TrainingError:
+        if event.state in _SURELY_OVER:
+            self._identity.ended(acknowledged=False)
+        tail = self._with_backend(lambda backend: log_tail(backend, event))
+        self._tell(event.state, event, None)
+        return failure_of(self._spec.mode, event, tail)
+
+    async def _fetch(self, backend: TrainingBackend, event: CompletionEvent) -> dict[str, Any]:
+        task = self._task
+        try:
+            reported = await patiently(
+                lambda: backend.result(event.ref),
+                log=task.log,
+                patience=self._patience,
+                stopped=lambda: self._killed,
+            )
+            log_uri = backend.log_uri(event.ref)
+            document = training_result(
+                task, self._context, self._spec.mode, event, reported, log_uri
+            ).to_dict()
+        except InvalidTrainingResultError:
+            # What was trained cannot be used, so clearing the task must train again.
+            await self._acknowledge(backend, event.ref)
+            self._tell("unusable_result", event, None)
+            raise
+        short = shortfall(document["metrics"], minimums_of(task.min_metrics))
+        if short:
+            await self._acknowledge(backend, event.ref)
+            self._push("training_result", document)
+            self._tell("below_minimum", event, document)
+            raise TrainingMetricsError(
+                f"training {event.job_id} succeeded, but {short}. A retry would return the same result; "
+                f"clear the task to train again."
+            )
+        # Pushed before it is acknowledged: should the task die in between, a retry finds the training
+        # succeeded and not acknowledged, and returns it again.
+        self._push("return_value", document)
+        await self._acknowledge(backend, event.ref)
+        return document
+
+    def _tell(self, outcome: str, event: CompletionEvent, document: Mapping[str, Any] | None) -> None:
+        emit(training_metrics(self._spec.mode, outcome, duration_of(event)), self._context)
+        self._note_lineage(outcome, event.job_id, document or {"generation": event.generation})
+
+    def _tell_outlets(self, document: Mapping[str, Any]) -> None:
+        extra = {name: document[name] for name in ("model_uri", "metrics", "job_id")}
+        add_to_outlets(self._context, self._task.outlets, extra)
+
+    def _note_lineage(self, outcome: str, job_id: str, document: Mapping[str, Any]) -> None:
+        if not is_listening():
+            return
+        uri, fingerprint = resolve_features(self._task, self._context, None)
+        facts = {
+            "mode": self._spec.mode,
+            "outcome": outcome,
+            "jobId": job_id,
+            "generation": document["generation"],
+            "featuresUri": uri,
+            "featuresFingerprint": fingerprint,
+            "metrics": dict(document.get("metrics", {})),
+            "modelUri": document.get("model_uri"),
+            "mlflowRunId": document.get("mlflow_run_id"),
+        }
+        self.lineage = training_lineage(uri, facts, document.get("model_uri"))
 
     async def _acknowledge(self, backend: TrainingBackend, ref: JobRef) -> None:
         """

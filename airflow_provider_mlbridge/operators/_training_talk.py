@@ -25,7 +25,6 @@ from airflow_provider_mlbridge.training.state import JobRef, JobState, Submissio
 
 if TYPE_CHECKING:
     from airflow_provider_mlbridge.training.backend import TrainingBackend
-    from airflow_provider_mlbridge.training.request import TrainingJob
 
 T = TypeVar("T")
 
@@ -58,14 +57,14 @@ async def patiently(
     ask: Callable[[], Awaitable[T]],
     *,
     log: Any,
-    patience: float = PATIENCE_SECONDS,
+    patience: float,
     stopped: Callable[[], bool] = lambda: False,
 ) -> T:
     """
     Ask again while the backend cannot be reached: many tasks that start together may find a host busy.
 
     :param ask: one question; it must bear to be repeated.
-    :param patience: seconds after which the error is passed on.
+    :param patience: seconds after which the error is passed on, 0 to ask once.
     :param stopped: whether somebody has stopped the task meanwhile.
     """
     give_up = time.monotonic() + patience
@@ -101,20 +100,6 @@ async def submit_after_cancel(
             log.info("Training %s is being cancelled; waiting for its end", submission.ref.job_id)
             told = True
         await asyncio.sleep(min(poll_interval, 1.0))
-
-
-async def submit_once(
-    backend: TrainingBackend, job: TrainingJob, log: Any, *, repeatable: bool, stopped: Callable[[], bool]
-) -> Submission:
-    """
-    Submit, with patience when the backend knows a repetition from a new request.
-
-    :param repeatable: whether it does.
-    :param stopped: whether somebody has stopped the task meanwhile.
-    """
-    if not repeatable:
-        return await backend.submit(job)
-    return await patiently(lambda: backend.submit(job), log=log, stopped=stopped)
 
 
 def failure_of(mode: str, event: CompletionEvent, tail: str) -> TrainingError:

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any, Literal
 from airflow.sdk import BaseOperator
 
 from airflow_provider_mlbridge.hooks.training import MODES, BackendSpec, TrainingMode
+from airflow_provider_mlbridge.links import TrainingRunLink
 from airflow_provider_mlbridge.operators._support import check_choice, failing_fast, is_template
 from airflow_provider_mlbridge.operators._training import FORGOTTEN, separate_params
 from airflow_provider_mlbridge.operators._training_run import TrainingRun
 from airflow_provider_mlbridge.training.event import CompletionEvent
 
 if TYPE_CHECKING:
+    from airflow.providers.openlineage.extractors.base import OperatorLineage
     from airflow.sdk import Context
 
 
@@ -53,15 +55,23 @@ class MLTrainingTriggerOperator(BaseOperator):
     :param durable: with False every try starts a training of its own.
     :param poll_interval: seconds between two questions for its state.
     :param unreachable_timeout: how long the backend may be silent before the task fails, the training left
-        alone; None waits on.
+        alone; None waits on, but not while it is submitted or its result fetched, which have two minutes.
     :param allow_duplicate_submit: for api, with an adapter whose service cannot recognise a repeated
         submission (``seed``): accept that a retry may train twice.
+    :param min_metrics: the least that the reported metrics may be, for example ``{"accuracy": 0.8}``. Below
+        it, or without that metric, the task fails with the figures and is not retried; the result is pushed
+        as ``training_result``. (templated)
+    :param skip_if_unchanged: with True return the last success of this task, of any run of the DAG, when the
+        features have the same fingerprint and the same is asked for: parameters, experiment, command and so
+        on, but not ``timeout``, ``environment`` and host. It is kept in an Airflow variable. A task that is
+        cleared trains.
     :param forgotten: what to do when a training was started, but host or service do not know of it any more
         (a disk that is not mounted, a database that was restored), and it may still run: ``fail``, or
         ``train`` anew once you have seen that nothing runs. (templated)
     :param aws_conn_id: Airflow connection to read the features' manifest with. (templated)
     :return: a :class:`~airflow_provider_mlbridge.results.TrainingResult` as JSON, under 2 kB. Before the
-        wait, ``training_job`` (key, generation, job_id, url) is pushed.
+        wait, ``training_job`` (key, generation, job_id, url) is pushed; after it ``training_progress``, the
+        last that the training said of its progress, where it says any.
 
     Failures are told with the exit code, the reason and the last lines of the training's log.
     ``execution_timeout`` cancels the training, a host that cannot be reached does not.
@@ -84,10 +94,12 @@ class MLTrainingTriggerOperator(BaseOperator):
         "timeout",
         "endpoint",
         "adapter",
+        "min_metrics",
         "forgotten",
         "aws_conn_id",
     )
     template_fields_renderers = {"command": "bash", "static_params": "json", "training_params": "json"}
+    operator_extra_links = (TrainingRunLink(),)
     ui_color = "#fdf0e0"
 
     def __init__(
@@ -113,6 +125,8 @@ class MLTrainingTriggerOperator(BaseOperator):
         poll_interval: float = 10,
         unreachable_timeout: timedelta | None = None,
         allow_duplicate_submit: bool = False,
+        min_metrics: Mapping[str, float] | None = None,
+        skip_if_unchanged: bool = False,
         forgotten: Literal["fail", "train"] = "fail",
         aws_conn_id: str | None = "aws_default",
         **kwargs: Any,
@@ -144,6 +158,8 @@ class MLTrainingTriggerOperator(BaseOperator):
         self.poll_interval = poll_interval
         self.unreachable_timeout = unreachable_timeout
         self.allow_duplicate_submit = allow_duplicate_submit
+        self.min_metrics = min_metrics
+        self.skip_if_unchanged = skip_if_unchanged
         self.forgotten = forgotten
         self.aws_conn_id = aws_conn_id
         self._run: TrainingRun | None = None
@@ -152,6 +168,9 @@ class MLTrainingTriggerOperator(BaseOperator):
         """Submit or attach, then wait."""
         with failing_fast():
             run = self._run = TrainingRun(self, context)
+            unchanged = run.unchanged()
+            if unchanged is not None:
+                return unchanged
             ref, status = run.submit()
             # A training that is over already needs no triggerer, but its log is to be shown here as well.
             if self.deferrable and not status.state.is_terminal:
@@ -174,6 +193,10 @@ class MLTrainingTriggerOperator(BaseOperator):
         """
         if self._run is not None:
             self._run.kill()
+
+    def get_openlineage_facets_on_complete(self, _: Any) -> OperatorLineage | None:
+        """What OpenLineage is told, of a failed training too."""
+        return None if self._run is None else self._run.lineage
 
     def backend_spec(self) -> BackendSpec:
         """Where to train."""
