@@ -31,6 +31,7 @@ DAGS = (
     *(f"{kind}_{mode}" for kind in ("chain", "train") for mode in ("ssh", "api", "dag")),
     "train_ssh_in_worker",
     "train_ssh_short",
+    "train_ssh_beside",
     "training_child",
     "quality_many",
     "quality_signals",
@@ -176,10 +177,10 @@ class Place:
         )
         client.close()
 
-    def put_features(self) -> None:
+    def put_features(self, fingerprint: str = "f" * 64) -> None:
         """Publish a feature set without building it."""
         client = self.bridge.s3.client()
-        with publish_version(f"{self.uri}/ready/", fingerprint="f" * 64, s3_client=client) as version:
+        with publish_version(f"{self.uri}/ready/", fingerprint=fingerprint, s3_client=client) as version:
             version.add_bytes("features.parquet", b"features")
             version.commit({"rows": 1})
         client.close()

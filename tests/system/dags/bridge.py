@@ -74,6 +74,7 @@ def training(mode: str, features: Any, **changes: Any) -> MLTrainingTriggerOpera
             "exit_code": "{{ params.exit_code }}",
         },
         poll_interval=1,
+        unreachable_timeout=timedelta(seconds=20),
         **{"timeout": timedelta(minutes=5), **MODES[mode], **changes},
     )
 
@@ -112,6 +113,15 @@ for name in MODES:
 
 with DAG("train_ssh_in_worker", **ARGUMENTS):
     training("ssh", "{{ params.features }}", deferrable=False)
+
+with DAG("train_ssh_beside", **ARGUMENTS):
+    training("ssh", "{{ params.features }}")
+
+    @task
+    def beside() -> None:
+        """Is cleared while the training runs."""
+
+    beside()
 
 with DAG("train_ssh_short", **ARGUMENTS):
     training("ssh", "{{ params.features }}", timeout=timedelta(seconds=3), retries=0)
