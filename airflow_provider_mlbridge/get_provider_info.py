@@ -139,7 +139,6 @@ def get_provider_info() -> dict[str, Any]:
             }
         ],
         "extra-links": [f"{package}.links.TrainingRunLink"],
-        "extra-links": [f"{package}.links.TrainingRunLink"],
         "connection-types": [
             {
                 "connection-type": "mlbridge_ssh",
