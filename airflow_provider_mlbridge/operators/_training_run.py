@@ -334,7 +334,12 @@ class TrainingRun:
     def _note_lineage(self, outcome: str, job_id: str, document: Mapping[str, Any]) -> None:
         if not is_listening():
             return
-        uri, fingerprint = resolve_features(self._task, self._context, None)
+        try:
+            uri, fingerprint = resolve_features(self._task, self._context, None)
+        except MLBridgeError as error:
+            # Never in place of what the task has to say itself.
+            self._task.log.info("No lineage is told, since the features cannot be named: %s", error)
+            return
         facts = {
             "mode": self._spec.mode,
             "outcome": outcome,

@@ -162,7 +162,12 @@ def stopper(backend: TrainingBackend, ref: JobRef, owner: str, log: Any) -> Call
     async def cancel() -> None:
         try:
             async with asyncio.timeout(CANCEL_SECONDS):
-                stopped = await backend.cancel(ref, owner, "the task was killed")
+                # Airflow asks only once, so a connection that fails must not be the end of it.
+                stopped = await patiently(
+                    lambda: backend.cancel(ref, owner, "the task was killed"),
+                    log=log,
+                    patience=CANCEL_SECONDS,
+                )
             log.info("Training %s %s", ref.job_id, "is cancelled" if stopped else "goes on: not cancelled")
         except (MLBridgeError, TimeoutError) as error:
             log.error("Training %s may still be running: cancelling it failed: %s", ref.job_id, error)

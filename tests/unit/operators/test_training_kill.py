@@ -8,6 +8,7 @@ import pytest
 from airflow.sdk.exceptions import AirflowTaskTimeout
 
 from airflow_provider_mlbridge.exceptions import (
+    BackendUnreachableError,
     TrainingFailedError,
 )
 from airflow_provider_mlbridge.training.state import JobState
@@ -74,6 +75,24 @@ def test_a_kill_while_the_submission_is_under_way_stops_what_it_started(
     mocker.patch.object(backend, "submit", submit)
     with pytest.raises(TrainingFailedError, match="the task was killed"):
         task.execute(context)
+    assert len(backend.cancelled) == 1
+
+
+def test_a_kill_is_not_given_up_at_the_first_connection_that_fails(
+    backend: MemoryBackend, context: Any, features: dict[str, Any], mocker: Any
+) -> None:
+    task = operator(features)
+    deferred(task, context)
+    real, errors = backend.cancel, [BackendUnreachableError("reset")]
+
+    async def cancel(*arguments: Any) -> bool:
+        if errors:
+            raise errors.pop()
+        return await real(*arguments)
+
+    mocker.patch.object(backend, "cancel", cancel)
+    mocker.patch("airflow_provider_mlbridge.operators._training_talk.random.uniform", return_value=0.01)
+    task.on_kill()
     assert len(backend.cancelled) == 1
 
 

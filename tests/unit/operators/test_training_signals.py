@@ -10,7 +10,11 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
-from airflow_provider_mlbridge.exceptions import BackendRefusedError, TrainingFailedError
+from airflow_provider_mlbridge.exceptions import (
+    BackendRefusedError,
+    DatasetNotFoundError,
+    TrainingFailedError,
+)
 from airflow_provider_mlbridge.links import TrainingRunLink, page_of
 from airflow_provider_mlbridge.operators import MLTrainingTriggerOperator
 from airflow_provider_mlbridge.training.state import JobState, ReportedResult
@@ -241,6 +245,20 @@ def test_a_name_in_a_registry_is_no_dataset_and_a_failure_has_lineage_too(
     assert lineage.outputs == []
     facet: Any = lineage.run_facets["mlbridge_training"]
     assert (facet.outcome, facet.modelUri) == ("below_minimum", "models:/flights/3")
+
+
+def test_lineage_that_cannot_be_told_does_not_hide_the_failure(
+    backend: MemoryBackend, context: Any, features: dict[str, Any], mocker: Any
+) -> None:
+    task = operator(features)
+    deferred(task, context)
+    mocker.patch(
+        "airflow_provider_mlbridge.operators._training_run.resolve_features",
+        side_effect=DatasetNotFoundError("the manifest is gone"),
+    )
+    with pytest.raises(TrainingFailedError, match="exit code 3"):
+        task.execute_complete(context, event_of(backend, JobState.FAILED, exit_code=3))
+    assert task.get_openlineage_facets_on_complete(None) is None
 
 
 @pytest.mark.parametrize(
