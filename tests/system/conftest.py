@@ -32,6 +32,7 @@ DAGS = (
     "train_ssh_in_worker",
     "train_ssh_short",
     "train_ssh_beside",
+    "train_signals",
     "training_child",
     "quality_many",
     "quality_signals",

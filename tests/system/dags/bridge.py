@@ -12,7 +12,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from airflow.sdk import DAG, dag, get_current_context, task
+from airflow.providers.openlineage.utils.selective_enable import enable_lineage
+from airflow.sdk import DAG, Asset, dag, get_current_context, task
 
 from airflow_provider_mlbridge.operators import (
     DatamartQualityOperator,
@@ -122,6 +123,16 @@ with DAG("train_ssh_beside", **ARGUMENTS):
         """Is cleared while the training runs."""
 
     beside()
+
+with DAG("train_signals", **{**ARGUMENTS, "params": {**PARAMS, "min_auc": 0.5}}) as signals:
+    training(
+        "dag",
+        "{{ params.features }}",
+        min_metrics={"auc": "{{ params.min_auc }}"},
+        skip_if_unchanged=True,
+        outlets=[Asset(name="system_model", uri="s3://lake/model")],
+    )
+enable_lineage(signals)
 
 with DAG("train_ssh_short", **ARGUMENTS):
     training("ssh", "{{ params.features }}", timeout=timedelta(seconds=3), retries=0)
