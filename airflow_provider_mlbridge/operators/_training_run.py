@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,13 +19,8 @@ from airflow_provider_mlbridge.exceptions import (
     TrainingMetricsError,
 )
 from airflow_provider_mlbridge.links import JOB_XCOM
-from airflow_provider_mlbridge.observability import emit, submission_metrics, training_metrics
-from airflow_provider_mlbridge.operators._lineage import is_listening, training_lineage
-from airflow_provider_mlbridge.operators._support import add_to_outlets
 from airflow_provider_mlbridge.operators._training import (
     Wanted,
-    duration_of,
-    resolve_features,
     seconds,
     training_result,
     wanted_of,
@@ -38,6 +33,7 @@ from airflow_provider_mlbridge.operators._training_last import (
     last_success,
 )
 from airflow_provider_mlbridge.operators._training_metrics import minimums_of, shortfall
+from airflow_provider_mlbridge.operators._training_signals import Signals
 from airflow_provider_mlbridge.operators._training_talk import (
     PATIENCE_SECONDS,
     failure_of,
@@ -89,11 +85,16 @@ class TrainingRun:
         )
         self._stop: Callable[[], None] | None = None
         self._killed = False
-        self.lineage: OperatorLineage | None = None
+        self._signals = Signals(task, context, self._spec.mode)
 
     @cached_property
     def _wanted(self) -> Wanted:
         return wanted_of(self._task, self._context, self._identity.next_epoch)
+
+    @property
+    def lineage(self) -> OperatorLineage | None:
+        """What OpenLineage is told, once there is something."""
+        return self._signals.lineage
 
     def unchanged(self) -> dict[str, Any] | None:
         """
@@ -121,9 +122,7 @@ class TrainingRun:
         self._push(
             JOB_XCOM, {**same, "job_id": last.result.job_id, "url": None, "unchanged_since": last.run_id}
         )
-        emit(training_metrics(self._spec.mode, "reused", None), self._context)
-        self._note_lineage("reused", last.result.job_id, document)
-        self._tell_outlets(document)
+        self._signals.reused(document)
         return document
 
     def submit(self) -> tuple[JobRef, JobStatus]:
@@ -157,7 +156,7 @@ class TrainingRun:
             status.state.value,
             "attached to it, nothing was started" if submission.attached else "started",
         )
-        emit(submission_metrics(self._spec.mode, attached=submission.attached), self._context)
+        self._signals.submitted(attached=submission.attached)
         return submission.ref, status
 
     async def _submit(self, backend: TrainingBackend, wanted: Wanted) -> tuple[Submission, TrainingJob]:
@@ -275,8 +274,8 @@ class TrainingRun:
             raise self._failure(event)
         document = self._with_backend(lambda backend: self._fetch(backend, event))
         self._task.log.info("Training %s succeeded: %s", event.job_id, document["metrics"])
-        self._tell("succeeded", event, document)
-        self._tell_outlets(document)
+        self._signals.ended("succeeded", event, document)
+        self._signals.outlets(document)
         if self._task.skip_if_unchanged:
             result = TrainingResult.from_dict(document)
             ti = self._context["ti"]
@@ -287,7 +286,7 @@ class TrainingRun:
         if event.state in _SURELY_OVER:
             self._identity.ended(acknowledged=False)
         tail = self._with_backend(lambda backend: log_tail(backend, event))
-        self._tell(event.state, event, None)
+        self._signals.ended(event.state, event)
         return failure_of(self._spec.mode, event, tail)
 
     async def _fetch(self, backend: TrainingBackend, event: CompletionEvent) -> dict[str, Any]:
@@ -306,13 +305,13 @@ class TrainingRun:
         except InvalidTrainingResultError:
             # What was trained cannot be used, so clearing the task must train again.
             await self._acknowledge(backend, event.ref)
-            self._tell("unusable_result", event, None)
+            self._signals.ended("unusable_result", event)
             raise
         short = shortfall(document["metrics"], minimums_of(task.min_metrics))
         if short:
             await self._acknowledge(backend, event.ref)
             self._push("training_result", document)
-            self._tell("below_minimum", event, document)
+            self._signals.ended("below_minimum", event, document)
             raise TrainingMetricsError(
                 f"training {event.job_id} succeeded, but {short}. A retry would return the same result; "
                 f"clear the task to train again."
@@ -322,36 +321,6 @@ class TrainingRun:
         self._push("return_value", document)
         await self._acknowledge(backend, event.ref)
         return document
-
-    def _tell(self, outcome: str, event: CompletionEvent, document: Mapping[str, Any] | None) -> None:
-        emit(training_metrics(self._spec.mode, outcome, duration_of(event)), self._context)
-        self._note_lineage(outcome, event.job_id, document or {"generation": event.generation})
-
-    def _tell_outlets(self, document: Mapping[str, Any]) -> None:
-        extra = {name: document[name] for name in ("model_uri", "metrics", "job_id")}
-        add_to_outlets(self._context, self._task.outlets, extra)
-
-    def _note_lineage(self, outcome: str, job_id: str, document: Mapping[str, Any]) -> None:
-        if not is_listening():
-            return
-        try:
-            uri, fingerprint = resolve_features(self._task, self._context, None)
-        except MLBridgeError as error:
-            # Never in place of what the task has to say itself.
-            self._task.log.info("No lineage is told, since the features cannot be named: %s", error)
-            return
-        facts = {
-            "mode": self._spec.mode,
-            "outcome": outcome,
-            "jobId": job_id,
-            "generation": document["generation"],
-            "featuresUri": uri,
-            "featuresFingerprint": fingerprint,
-            "metrics": dict(document.get("metrics", {})),
-            "modelUri": document.get("model_uri"),
-            "mlflowRunId": document.get("mlflow_run_id"),
-        }
-        self.lineage = training_lineage(uri, facts, document.get("model_uri"))
 
     async def _acknowledge(self, backend: TrainingBackend, ref: JobRef) -> None:
         """

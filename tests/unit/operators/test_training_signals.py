@@ -253,7 +253,7 @@ def test_lineage_that_cannot_be_told_does_not_hide_the_failure(
     task = operator(features)
     deferred(task, context)
     mocker.patch(
-        "airflow_provider_mlbridge.operators._training_run.resolve_features",
+        "airflow_provider_mlbridge.operators._training_signals.resolve_features",
         side_effect=DatasetNotFoundError("the manifest is gone"),
     )
     with pytest.raises(TrainingFailedError, match="exit code 3"):
