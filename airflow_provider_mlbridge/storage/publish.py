@@ -285,7 +285,7 @@ class Version:
         return None
 
     def _published(self, latest_uri: str | None) -> Published:
-        before = self._was_current_before()
+        before = self._was_current_before(datetime.now(UTC))
         try:
             remove_old_versions(
                 self._base_uri,
@@ -328,11 +328,11 @@ class Version:
             self._conditional = honours_conditions(manifest_uri, manifest_body, self._store)
         replace_pointer(pointer_uri, body, self._previous, self._store, conditional=self._conditional)
 
-    def _was_current_before(self) -> list[tuple[str, datetime]]:
+    def _was_current_before(self, now: datetime) -> list[tuple[str, datetime]]:
         """The versions that were current, and until when, the latest first."""
         if self._previous is None:
             return []
-        return [(self._previous.version, datetime.now(UTC)), *self._previous.history]
+        return [(self._previous.version, now), *self._previous.history]
 
     def _kept(self) -> list[tuple[str, datetime]]:
         """Those of them that stay."""
@@ -341,6 +341,6 @@ class Version:
         count = max(1, self._keep - 1)
         return [
             (name, until)
-            for position, (name, until) in enumerate(self._was_current_before())
+            for position, (name, until) in enumerate(self._was_current_before(now))
             if position < count or now - until < self._keep_at_least
         ]
