@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -29,9 +30,82 @@ FORGOTTEN = ("fail", "train")
 """What to do about a training that is not known any more where it was started."""
 
 
-def seconds(value: timedelta | float | None) -> float | None:
-    """A duration in seconds."""
-    return value.total_seconds() if isinstance(value, timedelta) else value
+def seconds(argument: str, value: Any) -> float | None:
+    """
+    A duration in seconds; a number that was rendered to text is one of seconds.
+
+    :raises ConfigurationError: naming the argument and what was given.
+    """
+    if value is None or value in ("", "None"):
+        return None
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    try:
+        found = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        found = math.nan
+    if not math.isfinite(found):
+        raise ConfigurationError(
+            f"{argument}={value!r} is not valid; valid are a timedelta or a number of seconds"
+        )
+    return found
+
+
+def flag(argument: str, value: Any) -> bool:
+    """
+    A switch that may have been rendered to text.
+
+    :raises ConfigurationError: naming the argument and what was given.
+    """
+    word = str(value).strip().lower()
+    if word not in ("true", "false"):
+        raise ConfigurationError(f"{argument}={value!r} is not valid; valid are True and False")
+    return word == "true"
+
+
+@dataclass(frozen=True)
+class Options:
+    """
+    How a task trains and waits, in plain values.
+
+    :param durable: whether all tries stand for one training.
+    :param skip_if_unchanged: whether to return the last success of the same.
+    :param poll_interval: seconds.
+    :param timeout: seconds.
+    :param unreachable_timeout: seconds, None to wait on.
+    :param execution_timeout: seconds, None for none.
+    """
+
+    durable: bool
+    skip_if_unchanged: bool
+    poll_interval: float
+    timeout: float
+    unreachable_timeout: float | None
+    execution_timeout: float | None
+
+
+def options_of(task: MLTrainingTriggerOperator) -> Options:
+    """
+    Read the options of a rendered task.
+
+    :raises ConfigurationError: naming the one that is not valid.
+    """
+    poll_interval = seconds("poll_interval", task.poll_interval)
+    if poll_interval is None or not poll_interval > 0:
+        raise ConfigurationError(
+            f"poll_interval={task.poll_interval!r} is not valid; valid are seconds above 0"
+        )
+    timeout = seconds("timeout", task.timeout)
+    if timeout is None or timeout <= 0:
+        raise ConfigurationError(f"timeout must be positive, got {task.timeout}")
+    return Options(
+        durable=flag("durable", task.durable),
+        skip_if_unchanged=flag("skip_if_unchanged", task.skip_if_unchanged),
+        poll_interval=poll_interval,
+        timeout=timeout,
+        unreachable_timeout=seconds("unreachable_timeout", task.unreachable_timeout),
+        execution_timeout=seconds("execution_timeout", task.execution_timeout),
+    )
 
 
 def separate_params(params: Any, dag: Any) -> tuple[dict[str, Any], Any]:
@@ -116,10 +190,6 @@ def wanted_of(task: MLTrainingTriggerOperator, context: Context, epoch: int) -> 
         value = getattr(task, argument)
         if not isinstance(value, str) or not value:
             raise ConfigurationError(f"{argument}={value!r} is not valid; valid is a text that is not empty")
-    if not task.poll_interval > 0:
-        raise ConfigurationError(
-            f"poll_interval={task.poll_interval!r} is not valid; valid are seconds above 0"
-        )
     check_choice("forgotten", task.forgotten, FORGOTTEN)
     minimums_of(task.min_metrics)
     uri, fingerprint = resolve_features(task, context, epoch)
@@ -130,11 +200,9 @@ def wanted_of(task: MLTrainingTriggerOperator, context: Context, epoch: int) -> 
         model_type=task.model_type,
         params=_params(task),
         config_path=task.config_path,
-        timeout_seconds=seconds(task.timeout) or 0.0,
+        timeout_seconds=options_of(task).timeout,
     )
     request.to_json()  # refuses what is not plain JSON before anything is started
-    if request.timeout_seconds <= 0:
-        raise ConfigurationError(f"timeout must be positive, got {task.timeout}")
     return Wanted(request, launch)
 
 

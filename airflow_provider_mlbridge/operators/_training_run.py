@@ -21,7 +21,7 @@ from airflow_provider_mlbridge.exceptions import (
 from airflow_provider_mlbridge.links import JOB_XCOM
 from airflow_provider_mlbridge.operators._training import (
     Wanted,
-    seconds,
+    options_of,
     training_result,
     wanted_of,
 )
@@ -77,10 +77,11 @@ class TrainingRun:
         self._context = context
         self._spec = task.backend_spec()
         self._spec.check()
+        self._options = options_of(task)
         self._identity = Identity(
             context,
             retries=task.retries,
-            durable=task.durable,
+            durable=self._options.durable,
             place=f"mode {self._spec.mode}, {self._spec.conn_id or self._spec.trigger_dag_id}",
         )
         self._stop: Callable[[], None] | None = None
@@ -104,7 +105,7 @@ class TrainingRun:
         """
         task, ti = self._task, self._context["ti"]
         wanted = self._wanted
-        if not task.skip_if_unchanged or not self._identity.is_new:
+        if not self._options.skip_if_unchanged or not self._identity.is_new:
             return None
         last = last_success(ti, task.log)
         if last is None or last.asked != asked_digest(wanted.request, wanted.launch, self._spec):
@@ -193,7 +194,7 @@ class TrainingRun:
             lambda: patiently(
                 lambda: backend.submit(job), log=task.log, patience=patience, stopped=lambda: self._killed
             ),
-            task.poll_interval,
+            self._options.poll_interval,
             task.log,
         )
         return submission, job
@@ -219,9 +220,9 @@ class TrainingRun:
             endpoint=self._spec.endpoint,
             adapter=self._spec.adapter,
             trigger_dag_id=self._spec.trigger_dag_id,
-            poll_interval=self._task.poll_interval,
+            poll_interval=self._options.poll_interval,
             deadline=self._deadline(),
-            unreachable_timeout=seconds(self._task.unreachable_timeout),
+            unreachable_timeout=self._options.unreachable_timeout,
         )
 
     def wait(self, ref: JobRef) -> CompletionEvent:
@@ -233,9 +234,9 @@ class TrainingRun:
                 ref=ref,
                 owner=self._identity.owner,
                 log=self._task.log,
-                poll_interval=self._task.poll_interval,
+                poll_interval=self._options.poll_interval,
                 deadline=self._deadline(),
-                unreachable_timeout=seconds(self._task.unreachable_timeout),
+                unreachable_timeout=self._options.unreachable_timeout,
             ).until_over()
 
         event = self._with_backend(wait)
@@ -245,14 +246,14 @@ class TrainingRun:
 
     @property
     def _patience(self) -> float:
-        given = seconds(self._task.unreachable_timeout)
+        given = self._options.unreachable_timeout
         return PATIENCE_SECONDS if given is None else min(given, PATIENCE_SECONDS)
 
     def _deadline(self) -> float | None:
-        limits = [seconds(self._task.execution_timeout)]
+        limits = [self._options.execution_timeout]
         if self._spec.mode == "dag":
             # Nobody else ends the wait: a DAG run has no time-out that its trigger could set.
-            limits.append(seconds(self._task.timeout))
+            limits.append(self._options.timeout)
         given = [limit for limit in limits if limit is not None]
         return time.time() + min(given) if given else None
 
@@ -276,7 +277,7 @@ class TrainingRun:
         self._task.log.info("Training %s succeeded: %s", event.job_id, document["metrics"])
         self._signals.ended("succeeded", event, document)
         self._signals.outlets(document)
-        if self._task.skip_if_unchanged:
+        if self._options.skip_if_unchanged:
             result = TrainingResult.from_dict(document)
             ti = self._context["ti"]
             keep_success(ti, LastSuccess(self._identity.memory.asked, ti.run_id, result), self._task.log)

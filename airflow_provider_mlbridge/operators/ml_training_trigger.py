@@ -50,12 +50,14 @@ class MLTrainingTriggerOperator(BaseOperator):
         the rendered fields, since those are stored)
     :param endpoint: for api: path of the submission. (templated)
     :param adapter: for api: ``mlbridge``, ``seed`` or an adapter as a mapping. (templated)
-    :param timeout: how long the training may run; it is stopped after that. (templated)
+    :param timeout: how long the training may run; it is stopped after that; a template
+        gives seconds. (templated)
     :param deferrable: wait in the triggerer; with False the worker slot is held, all else is the same.
-    :param durable: with False every try starts a training of its own.
-    :param poll_interval: seconds between two questions for its state.
+    :param durable: with False every try starts a training of its own. (templated)
+    :param poll_interval: seconds between two questions for its state. (templated)
     :param unreachable_timeout: how long the backend may be silent before the task fails, the training left
         alone; None waits on, but not while it is submitted or its result fetched, which have two minutes.
+        (templated)
     :param allow_duplicate_submit: for api, with an adapter whose service cannot recognise a repeated
         submission (``seed``): accept that a retry may train twice.
     :param min_metrics: the least that the reported metrics may be, for example ``{"accuracy": 0.8}``. Below
@@ -64,7 +66,7 @@ class MLTrainingTriggerOperator(BaseOperator):
     :param skip_if_unchanged: with True return the last success of this task, of any run of the DAG, when the
         features have the same fingerprint and the same is asked for: parameters, experiment, command and so
         on, but not ``timeout``, ``environment`` and host. It is kept in an Airflow variable. A task that is
-        cleared trains.
+        cleared trains. (templated)
     :param forgotten: what to do when a training was started, but host or service do not know of it any more
         (a disk that is not mounted, a database that was restored), and it may still run: ``fail``, or
         ``train`` anew once you have seen that nothing runs. (templated)
@@ -92,6 +94,10 @@ class MLTrainingTriggerOperator(BaseOperator):
         "command",
         "working_dir",
         "timeout",
+        "durable",
+        "poll_interval",
+        "unreachable_timeout",
+        "skip_if_unchanged",
         "endpoint",
         "adapter",
         "min_metrics",
@@ -119,14 +125,14 @@ class MLTrainingTriggerOperator(BaseOperator):
         environment: Mapping[str, str] | None = None,
         endpoint: str = "/api/v1/training/trigger",
         adapter: str | Mapping[str, Any] = "mlbridge",
-        timeout: timedelta = timedelta(hours=2),
+        timeout: timedelta | float | str = timedelta(hours=2),
         deferrable: bool = True,
-        durable: bool = True,
-        poll_interval: float = 10,
-        unreachable_timeout: timedelta | None = None,
+        durable: bool | str = True,
+        poll_interval: float | str = 10,
+        unreachable_timeout: timedelta | float | str | None = None,
         allow_duplicate_submit: bool = False,
         min_metrics: Mapping[str, float] | None = None,
-        skip_if_unchanged: bool = False,
+        skip_if_unchanged: bool | str = False,
         forgotten: Literal["fail", "train"] = "fail",
         aws_conn_id: str | None = "aws_default",
         **kwargs: Any,

@@ -44,6 +44,7 @@ with DAG("typed", schedule=None):
         features="s3://lake/features/",
         experiment_name="flights",
         model_type="gbm",
+        poll_interval="{{ params.poll_interval }}",
         forgotten="ignore",  # type: ignore[arg-type]
     )
     adapter: Mapping[str, object] = {"name": "ours"}

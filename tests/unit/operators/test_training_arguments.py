@@ -13,7 +13,7 @@ from airflow_provider_mlbridge.exceptions import (
 )
 from airflow_provider_mlbridge.operators import MLTrainingTriggerOperator
 from tests.unit.operators.conftest import MemoryBackend
-from tests.unit.operators.training_task import operator
+from tests.unit.operators.training_task import deferred, next_try, operator
 
 
 @pytest.mark.parametrize(
@@ -32,6 +32,12 @@ from tests.unit.operators.training_task import operator
         ({"experiment_name": None}, "experiment_name=None is not valid"),
         ({"model_type": ""}, "model_type='' is not valid"),
         ({"poll_interval": -1}, "poll_interval=-1 is not valid"),
+        ({"poll_interval": "soon"}, "poll_interval='soon' is not valid"),
+        ({"poll_interval": None}, "poll_interval=None is not valid"),
+        ({"timeout": "{{ x }}"}, "timeout='{{ x }}' is not valid"),
+        ({"unreachable_timeout": "inf"}, "unreachable_timeout='inf' is not valid"),
+        ({"durable": "maybe"}, "durable='maybe' is not valid; valid are True and False"),
+        ({"forgotten": "{{ x }}"}, "forgotten='{{ x }}' is not valid; valid are 'fail', 'train'"),
         ({"training_params": 7}, "training_params must be a mapping"),
         ({"features": "features/x"}, "features='features/x' is not a URI"),
     ],
@@ -43,6 +49,28 @@ def test_wrong_arguments_are_named_before_anything_is_started(
     with pytest.raises(AirflowFailException, match=problem):
         operator(**{"features": features, **changes}).execute(context)
     connections.assert_not_called()
+
+
+def test_options_may_be_rendered_to_text(
+    backend: MemoryBackend, context: Any, features: dict[str, Any]
+) -> None:
+    given = {
+        "timeout": "{{ params.hours * 3600 }}",
+        "poll_interval": "{{ params.poll }}",
+        "unreachable_timeout": "{{ params.silence }}",
+        "durable": "{{ params.durable }}",
+        "skip_if_unchanged": "{{ false }}",
+        "retries": 2,
+    }
+    task = operator(features, **given)
+    rendered: Any = {**context, "params": {"hours": 2, "poll": 2.5, "silence": None, "durable": False}}
+    task.render_template_fields(rendered)
+    trigger = deferred(task, context)
+    assert (trigger.poll_interval, trigger.unreachable_timeout) == (2.5, None)
+    assert next(iter(backend.submitted.values())).request.timeout_seconds == 7200
+    next_try(context)
+    deferred(operator(features, durable=False), context)
+    assert backend.starts == 2
 
 
 def test_params_that_are_no_json_are_refused(
