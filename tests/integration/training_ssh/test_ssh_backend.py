@@ -179,7 +179,7 @@ def test_another_request_under_the_same_key_is_a_conflict(host: Any, run: Run) -
     run(scenario())
 
 
-def test_fifty_parallel_submits_over_five_connections_start_once(any_host: Any, run: Run) -> None:
+def test_parallel_submits_over_five_connections_start_once(any_host: Any, run: Run) -> None:
     host = any_host
     # Targets that differ are different connections.
     targets = [host.target(keepalive_interval=30.0 + number) for number in range(5)]
@@ -191,7 +191,8 @@ def test_fifty_parallel_submits_over_five_connections_start_once(any_host: Any, 
             )
 
     async def scenario() -> None:
-        submissions = await asyncio.gather(*(submit(number) for number in range(50)))
+        count = 200 if host.shell.endswith("dash") else 50
+        submissions = await asyncio.gather(*(submit(number) for number in range(count)))
         assert {submission.ref.generation for submission in submissions} == {1}
         assert sum(not submission.attached for submission in submissions) == 1
         (host.folder / "go").touch()

@@ -116,6 +116,10 @@ def test_values_reach_the_training_unchanged_and_are_never_run_by_the_shell() ->
         (a_job(environment={"1A": "x"}), "'1A' is not a valid name"),
         (a_job(environment={"A B": "x"}), "'A B' is not a valid name"),
         (a_job(environment={"MLBRIDGE_JOB_KEY": "x"}), "'MLBRIDGE_JOB_KEY' is reserved"),
+        *(
+            (a_job(environment={name: "hush"}), f"'{name}' belongs to the shell")
+            for name in ("PPID", "UID", "EUID", "BASHOPTS", "SHELLOPTS", "IFS")
+        ),
         (a_job(environment={"TOKEN": "hush\0"}), "'TOKEN' contains a NUL"),
         (a_job(environment={"TOKEN": "hush" * 40_000}), "'TOKEN' has 160,007 bytes, more than the 131,072"),
         (a_job(environment={f"V{n}": "hush" * 30_000 for n in range(10)}), "the environment has 1,200,"),
