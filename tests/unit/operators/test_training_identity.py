@@ -118,6 +118,16 @@ def test_two_airflows_do_not_share_a_training(
     assert backend.starts == 2
 
 
+def test_every_instance_of_a_mapped_task_has_a_training_of_its_own(
+    backend: MemoryBackend, context: Any, features: dict[str, Any]
+) -> None:
+    keys = set()
+    for project in range(50):
+        one = {**context, "ti": TaskInstance(map_index=project), "task_state_store": Store()}
+        keys.add(deferred(operator(features, training_params={"project": project}), one).ref.key)
+    assert len(keys) == backend.starts == 50
+
+
 def test_a_run_that_was_deleted_and_made_again_trains_again(
     backend: MemoryBackend, context: Any, features: dict[str, Any]
 ) -> None:
