@@ -220,3 +220,25 @@ def test_versions_that_are_kept_for_a_time_do_not_go_as_abandoned(
 def test_how_many_versions_to_keep(tmp_path: Path, value: Any) -> None:
     with pytest.raises(ConfigurationError, match="keep_versions must be"):
         publish_version(str(tmp_path), fingerprint="f", keep_versions=value).__enter__()
+
+
+def test_what_others_publish_before_old_versions_go_stays(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However old its files are, as after an upload of more than a day."""
+    from airflow_provider_mlbridge.storage import publish as publish_module
+
+    real_remove = publish_module.remove_old_versions
+
+    def late(*arguments: Any, **options: Any) -> None:
+        monkeypatch.setattr(publish_module, "remove_old_versions", real_remove)
+        publish(place, "other", parquet_bytes(7), tmp_path)
+        real_remove(*arguments, **{**options, "abandoned_after": timedelta(seconds=-1)})
+
+    publish(place, "f0", parquet_bytes(1), tmp_path)
+    monkeypatch.setattr(publish_module, "remove_old_versions", late)
+    publish(place, "mine", parquet_bytes(3), tmp_path)
+    assert versions(place) == {"f0", "mine", "other"}
+    manifest = read_manifest(place.root + "out/", s3_client=place.client)
+    assert manifest.fingerprint == "other"
+    assert place.store.read(manifest.file("features.parquet").uri) == parquet_bytes(7)

@@ -197,6 +197,17 @@ def test_a_damaged_partition_is_built_again(mart: str, tmp_path: Path) -> None:
     assert again.uri != last.uri
     assert again.fingerprint == last.fingerprint
     assert pin_snapshot(output).file_count == 2
+    # A version has files of its own, too.
+    Path(again.uri, "recipe.yaml").unlink()
+    whole = build(mart, output, DAYS[1])
+    assert whole.uri != again.uri
+    assert Path(whole.uri, "recipe.yaml").exists()
+
+
+def test_all_versions_of_a_mapped_task_stay(mart: str, tmp_path: Path) -> None:
+    """Each is handed to somebody, whatever the count says."""
+    built = [build(mart, f"{tmp_path}/out", day, keep_versions=1) for day in DAYS]
+    assert [read_manifest(item.uri).details["rows"] for item in built] == [300, 601, 903]
 
 
 def test_whoever_is_not_first_puts_its_partition_on_top(

@@ -10,7 +10,11 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_mlbridge.exceptions import PublishConflictError, SnapshotChangedError
+from airflow_provider_mlbridge.exceptions import (
+    InvalidManifestError,
+    PublishConflictError,
+    SnapshotChangedError,
+)
 from airflow_provider_mlbridge.features import HashSplit, Recipe, Standard, build_feature_set, incremental
 from airflow_provider_mlbridge.features import build as build_module
 from airflow_provider_mlbridge.features.predecessor import OvertakenError, Source
@@ -127,6 +131,16 @@ def test_who_is_overtaken_again_and_again_gives_up(
     monkeypatch.setattr(build_module, "_build_whole", overtaken)
     with pytest.raises(PublishConflictError, match="other builds kept changing it"):
         build_feature_set(marts[0], NEVER, output)
+
+
+def test_what_cannot_be_read_is_replaced_unless_all_depends_on_it(marts: list[str], output: str) -> None:
+    first = build_feature_set(marts[0], NEVER, output)
+    Path(first.uri, "manifest.json").unlink()
+    with pytest.raises(InvalidManifestError, match="does not exist"):
+        build_feature_set(marts[0], NEVER, output)
+    assert folders(output) == {first.uri}
+    again = build_feature_set(marts[0], ALWAYS, output)
+    assert read_manifest(output).version_uri == again.uri
 
 
 def publish_mart(seed: int, base: str) -> str:
@@ -249,6 +263,23 @@ def test_builds_of_one_partition_from_the_same_data_are_one(
     done = overtake(monkeypatch, incremental, "examine", lambda: partition(daily, output, DAYS[0]))
     assert partition(daily, output, DAYS[0]).uri == done[0].uri == read_manifest(output).version_uri
     assert len(folders(output)) == 2
+
+
+def test_a_partition_that_was_repaired_meanwhile_stays(
+    daily: str, output: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = partition(daily, output, DAYS[0])
+    older = Path(daily).with_name("older")
+    write(flights(30, 7), older / f"day={DAYS[0]}" / "part.parquet")
+
+    def repaired() -> FeatureSet:
+        Path(first.uri, f"day={DAYS[0]}", "features.parquet").unlink()
+        return partition(daily, output, DAYS[0])
+
+    done = overtake(monkeypatch, incremental, "examine", repaired)
+    with pytest.raises(PublishConflictError, match="another build of this partition"):
+        partition(str(older), output, DAYS[0])
+    assert read_manifest(output).version_uri == done[0].uri != first.uri
 
 
 @pytest.mark.parametrize("meanwhile", [False, True])
