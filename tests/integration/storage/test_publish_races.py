@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -242,3 +244,19 @@ def test_what_others_publish_before_old_versions_go_stays(
     manifest = read_manifest(place.root + "out/", s3_client=place.client)
     assert manifest.fingerprint == "other"
     assert place.store.read(manifest.file("features.parquet").uri) == parquet_bytes(7)
+
+
+def test_an_upload_that_takes_long_is_not_abandoned(tmp_path: Path) -> None:
+    base = f"{tmp_path}/out"
+    slow = publish_version(base, fingerprint="slow").__enter__()
+    for name in ("first.parquet", "second.parquet"):
+        slow.add_bytes(name, parquet_bytes(1))
+    two_days_ago = time.time() - 2 * 86_400
+    os.utime(f"{slow.uri}first.parquet", (two_days_ago, two_days_ago))
+    with publish_version(base, fingerprint="other") as version:
+        version.commit({})
+    assert sorted(path.name for path in Path(slow.uri).iterdir()) == ["first.parquet", "second.parquet"]
+    os.utime(f"{slow.uri}second.parquet", (two_days_ago, two_days_ago))
+    with publish_version(base, fingerprint="third") as version:
+        version.commit({})
+    assert not Path(slow.uri).exists()

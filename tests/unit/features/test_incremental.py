@@ -357,12 +357,17 @@ def test_a_state_that_was_changed_is_not_taken_over(mart: str, tmp_path: Path, p
     assert read_manifest(output).version_uri == first.uri
 
 
-def test_values_that_need_escapes(tmp_path: Path) -> None:
+def test_values_that_need_escapes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also of versions that have gone, but for what others name."""
+    monkeypatch.setattr(incremental, "KEEP_AT_LEAST", timedelta(0))
     mart, output = f"{tmp_path}/mart", f"file://{tmp_path}/out"
     for number, folder in enumerate(("region=a%2Fb", "region=c d", "region=%C3%BC")):
         write(flights(30 + number, number), Path(mart) / folder / "p.parquet")
     for text in ("a/b", "c d", "ü"):
-        build_feature_set(mart, RECIPE, output, partitions={"region": text}, partitioned=True)
+        build_feature_set(
+            mart, RECIPE, output, partitions={"region": text}, partitioned=True, keep_versions=1
+        )
+    assert len(list(tmp_path.glob("out/versions/*/manifest.json"))) == 2
     assert pin_snapshot(output).file_count == 3
     for text, rows in (("a/b", 30), ("c d", 31), ("ü", 32)):
         (file,) = pin_snapshot(output, partitions={"region": text}).files
