@@ -62,7 +62,7 @@ class Adapter:
     :param log_size: expression for the bytes of log, in a status.
     :param status_path: GET.
     :param unknown_job_problem: last part of the problem type that a 404 must have to say that the job is
-        gone, and not that something in between is wrong; when None, any 404 says it.
+        gone, and not that something in between is wrong; when None, a second 404 in a row says it.
     :param batch_path: POST of ``{"job_ids": [...]}``.
     :param batch_items: expression for the list of statuses.
     :param batch_size: the most jobs in one batch.

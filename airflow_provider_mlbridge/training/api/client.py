@@ -33,7 +33,10 @@ STILL_CREATING = "still-being-created"
 
 _SHOWN_BYTES = 200
 _SHOWN_CHARACTERS = 500
-_PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
+_PASSING = frozenset({408, 425, 429})
+# What asking again cannot mend: not implemented, HTTP version, network login. Any other status from 500 on
+# may pass, also those that proxies made up (520 to 529).
+_LASTING = frozenset({501, 505, 511})
 # The service says that it has done nothing yet, so even a submission may be sent again.
 _NOT_DONE = frozenset({425, 429})
 
@@ -213,7 +216,7 @@ class APIClient:
                 f"{what}: redirected (HTTP {status}) to {location!r}. Redirects are not followed, because "
                 f"they would take the credentials along: put the final address into the connection"
             )
-        if status in _PASSING:
+        if status in _PASSING or (status >= 500 and status not in _LASTING):
             explained = self._explain(response.content_type, content)
             raise _PassingFaultError(
                 f"HTTP {status} ({explained})",

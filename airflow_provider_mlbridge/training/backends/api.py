@@ -81,6 +81,7 @@ class APIBackend:
             )
         self._client = APIClient(target, retry or RetryPolicy())
         self._unknown_states: set[str] = set()
+        self._missing: set[JobRef] = set()
 
     @property
     def capabilities(self) -> frozenset[Capability]:
@@ -237,8 +238,16 @@ class APIBackend:
         answer = await self._client.call("GET", path)
         expected = self._adapter.unknown_job_problem
         if answer.status in (404, 410) and (expected is None or answer.problem == expected):
+            if expected is None and answer.status == 404 and ref not in self._missing:
+                # A proxy answers so, too, while the service behind it is being replaced. Whoever waits asks
+                # again after an interval; a second training beside the first would cost more than that.
+                self._missing.add(ref)
+                reason = f"{self._unknown_job(ref).reason}; asking once more before it counts as lost"
+                return JobStatus(ref=ref, state=JobState.UNREACHABLE, reason=reason)
+            self._missing.discard(ref)
             return self._unknown_job(ref)
         document = self._document(answer, f"GET {path}")
+        self._missing.discard(ref)
         return self._read_status(ref, document, answer.retry_after)
 
     async def _status_batch(self, template: str, refs: Sequence[JobRef]) -> Mapping[JobRef, JobStatus]:
