@@ -185,7 +185,7 @@ def test_what_is_composed_knows_who_was_first(place: Place, tmp_path: Path) -> N
         publish(place, "f0", parquet_bytes(1), tmp_path)
         published = version.commit_onto(compose)
     assert published is not None
-    # Not asked in vain: what was there when the version was opened does not matter.
+    # What was there when the version was opened does not matter.
     assert seen == ["f0", "f1", "f2"]
     manifest = read_manifest(base, s3_client=place.client)
     assert (manifest.fingerprint, manifest.details) == ("after f2", {"number": 3})
@@ -229,8 +229,7 @@ def test_what_others_publish_before_old_versions_go_stays(
 ) -> None:
     """However old its files are, as after an upload of more than a day."""
     from airflow_provider_mlbridge.storage import publish as publish_module
-
-    real_remove = publish_module.remove_old_versions
+    from airflow_provider_mlbridge.storage.retention import remove_old_versions as real_remove
 
     def late(*arguments: Any, **options: Any) -> None:
         monkeypatch.setattr(publish_module, "remove_old_versions", real_remove)
