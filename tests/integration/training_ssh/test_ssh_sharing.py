@@ -94,10 +94,11 @@ def test_an_exchange_that_takes_too_long_ends_alone(host: Any, slow_shell: Path,
 
 
 def test_sessions_that_hang_on_the_host_do_not_use_up_the_connection(
-    own_sshd: Any, slow_shell: Path, run: Run
+    own_sshd: Any, slow_shell: Path, run: Run, mocker: Any
 ) -> None:
     # sshd counts a session until its program ends, also when its channel was closed long ago.
     host = own_sshd("MaxSessions 2")
+    mocker.patch.object(registry, "_CHANNEL_ATTEMPTS", 2)
 
     async def scenario() -> None:
         async with host.backend() as backend:
