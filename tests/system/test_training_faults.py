@@ -69,7 +69,7 @@ def test_the_error_has_the_exit_code_and_the_last_lines(
     bridge: Bridge, failures: dict[str, tuple[Place, str]], mode: str
 ) -> None:
     _, run_id = failures[mode]
-    log = bridge.api.log(f"train_{mode}", run_id, "train")
+    log = "".join(bridge.api.log(f"train_{mode}", run_id, "train", number) for number in (1, 2))
     assert "exit code 3" in log
     assert "Last lines of its log" in log
     assert "last words of the training" in log
