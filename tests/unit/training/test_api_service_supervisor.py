@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
 import signal
@@ -162,7 +163,7 @@ def test_kill_for_lack_of_memory_is_told(tmp_path: Path, monkeypatch: pytest.Mon
     counts = [{"the host": 4}, {"the host": 5}]
     monkeypatch.setattr(supervisor, "oom_kills", lambda: counts.pop(0))
     # Only what it asks the kernel to do to this very process is left out.
-    monkeypatch.setattr(supervisor.ctypes, "CDLL", lambda *_, **__: MagicMock())
+    monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: MagicMock())
     folder = made_folder(tmp_path, ["sh", "-c", "kill -9 $$"])
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
     try:
