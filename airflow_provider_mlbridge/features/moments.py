@@ -58,7 +58,8 @@ class Moments:
             value = self._table[request.alias]
             number = value if scale.whole else as_float(value, request.kind)
             aggregates[f"sum{index}"] = scale.sum_of(number)
-            aggregates[f"squares{index}"] = scale.squares_of(number)
+            if not scale.binary:
+                aggregates[f"squares{index}"] = scale.squares_of(number)
         return aggregates
 
     def results(self, answer: Mapping[str, Any]) -> dict[int, tuple[float | None, float | None]]:
@@ -66,5 +67,7 @@ class Moments:
         results = dict(self._known)
         for index, scale in self._scales.items():
             count = self._wanted[index][1].count
-            results[index] = scale.moments(answer[f"sum{index}"], answer[f"squares{index}"], count)
+            total = answer[f"sum{index}"]
+            squares = total if scale.binary else answer[f"squares{index}"]
+            results[index] = scale.moments(total, squares, count)
         return results

@@ -29,12 +29,14 @@ class Scale:
     :param sum_scale: factor of the distances that are added.
     :param square_scale: factor of those whose squares are added.
     :param whole: whether they are whole numbers that are added as they are.
+    :param binary: whether they are all 0 or 1, so that their sum is that of their squares.
     """
 
     centre: float
     sum_scale: float
     square_scale: float
     whole: bool = False
+    binary: bool = False
 
     @classmethod
     def of(cls, low: float, high: float, *, whole: bool = False) -> Scale:
@@ -44,7 +46,7 @@ class Scale:
         :param whole: whether all are whole numbers, of an integer type.
         """
         if whole and max(-low, high) <= _SQUARED:
-            return cls(0.0, 1.0, 1.0, whole=True)
+            return cls(0.0, 1.0, 1.0, whole=True, binary=low >= 0 and high <= 1)
         centre = low / 2 + high / 2
         exponent = math.frexp(max(high - centre, centre - low))[1]
         return cls(
