@@ -239,6 +239,7 @@ def _build_whole(
                 folder / FEATURES_FILE,
                 examination,
                 reference,
+                learned_here=known is None,
                 scratch_dir=engine["scratch_dir"],
             )
         # The session's end has shown that the data did not change while it was read.

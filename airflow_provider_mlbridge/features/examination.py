@@ -34,6 +34,7 @@ LINT_FILE = "lint.json"
 DRIFT_FILE = "drift.json"
 PAGE_FILE = "statistics.html"
 LINT = ("off", "warn", "error")
+_SOURCES_FILE = "sources.parquet"
 
 
 @dataclass(frozen=True)
@@ -91,17 +92,19 @@ def examine(
     examination: Examination,
     reference: Reference | None,
     *,
+    learned_here: bool,
     scratch_dir: str | Path | None = None,
 ) -> dict[str, bytes]:
     """
     Look at features that are written, and not yet published.
 
     :param path: their Parquet file.
+    :param learned_here: whether the state was learned from this very datamart.
     :return: files for the version, by name.
     :raises LeakageError: when the recipe has findings that are errors, and ``lint`` says so.
     :raises DriftError: when there is drift, or features that could not be compared, and that is not accepted.
     """
-    from airflow_provider_mlbridge.features.drift import measure, to_html
+    from airflow_provider_mlbridge.features.drift import measure, measure_sources, to_html
 
     documents: dict[str, bytes] = {}
     if examination.lint != "off":
@@ -112,6 +115,14 @@ def examine(
         path,
         {feature.name: feature.kind for feature in fitted.features},
         split_column=SPLIT_COLUMN if SPLIT_COLUMN in written.schema else None,
+        reference=reference.statistics if reference else None,
+    )
+    statistics |= measure_sources(
+        session,
+        fitted,
+        written.rows,
+        path.with_name(_SOURCES_FILE),
+        learned_here=learned_here,
         reference=reference.statistics if reference else None,
     )
     report = reference.compare(statistics) if reference else None

@@ -138,7 +138,7 @@ def build_partition(
 
 
 def _reference(build: Build, existing: Existing | None) -> Reference | None:
-    """What this partition is compared with; ``previous`` is the one before it, by the text of its values."""
+    """What this partition is compared with; ``previous`` is the one before it."""
     wanted = build.examination.drift_reference
     version = wanted.get("version") if isinstance(wanted, Mapping) else wanted
     if version != "previous":
@@ -165,6 +165,7 @@ def _build(
     """
     with scratch_folder(build.engine.get("scratch_dir"), "features") as scratch:
         with open_engine(build.snapshot, s3_client=build.s3_client, **build.engine) as session:
+            learned_here = state is None
             if state is None:
                 plan = bind(build.recipe, session.kinds, session.engine_types)
                 check_refit(build, plan.operations, {})
@@ -179,6 +180,7 @@ def _build(
                 scratch / FEATURES_FILE,
                 build.examination,
                 reference,
+                learned_here=learned_here,
                 scratch_dir=build.engine.get("scratch_dir"),
             )
         # The session's end has shown that the data did not change while it was read.

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from airflow_provider_mlbridge.features.drift.distributions import measure
     from airflow_provider_mlbridge.features.drift.page import to_html
     from airflow_provider_mlbridge.features.drift.report import DriftReport, FeatureDrift, Figure
+    from airflow_provider_mlbridge.features.drift.sources import measure_sources
     from airflow_provider_mlbridge.features.drift.versions import (
         Reference,
         compare_versions,
@@ -31,6 +32,7 @@ _MODULES = {
     "compare_versions": "versions",
     "load_reference": "versions",
     "measure": "distributions",
+    "measure_sources": "sources",
     "read_statistics": "versions",
     "to_html": "page",
 }
@@ -44,6 +46,7 @@ __all__ = [
     "compare_versions",
     "load_reference",
     "measure",
+    "measure_sources",
     "read_statistics",
     "to_html",
 ]

@@ -3,21 +3,27 @@
 Compare a feature set with a reference, from the statistics of both.
 
 Every figure has a band of its own. The probability ``alpha`` is divided by the number of all figures of all
-features (Bonferroni), which needs no independence: features of one table hardly ever are.
+features (Bonferroni), which needs no independence: features of one table hardly ever are. Features that their
+steps have learned anew are compared by what they are made of, see :mod:`~.sources`; what several are made of
+is compared once.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from airflow_provider_mlbridge.exceptions import ConfigurationError
 from airflow_provider_mlbridge.features.drift import bands, figures
 from airflow_provider_mlbridge.features.drift.distributions import edges_digest, total_counts
 from airflow_provider_mlbridge.features.drift.report import DriftReport, FeatureDrift, Figure, FigureName
+from airflow_provider_mlbridge.features.drift.sources import SOURCES, Basis, basis_of, sources_digest
 from airflow_provider_mlbridge.features.options import shown
+
+_ORDER = {True: 0, None: 1, False: 2}
+"""Of verdicts: what drifted first."""
 
 LEAST_VALUES = 2 * figures.LEAST_EXPECTED
 """Values that both sides must have for their distributions to be compared."""
@@ -35,7 +41,7 @@ class _Candidate:
 
 @dataclass
 class _Pair:
-    """One feature on both sides, in the making."""
+    """One feature, or one source of features, on both sides, in the making."""
 
     name: str
     kind: str
@@ -101,16 +107,74 @@ def compare(
     else:
         counted = None
     names = list(dict.fromkeys([*new, *old, *_names(current_statistics), *_names(reference_statistics)]))
-    pairs = []
+    bases = {name: basis_of(name, reference_statistics, current_statistics) for name in names}
+    splits = (reference_split, current_split)
+    pairs: dict[str, _Pair] = {}
     for name in names:
-        pair = _Pair(name, _kind(name, new, old))
-        _fill(pair, old, new, counted, reference_split, current_split, reference_statistics)
-        pairs.append(pair)
-    count = sum(len(pair.candidates) for pair in pairs)
+        if bases[name].sources:
+            continue
+        pair = pairs[name] = _Pair(name, _kind(name, new, old), bases[name].reason or _absent(name, old, new))
+        if name not in old and name in _names(reference_statistics):
+            pair.reason = "the reference was published without distributions: build it again"
+        if pair.reason is None:
+            std = (reference_statistics.get("features", {}).get(name) or {}).get("std")
+            _fill(pair, old[name], new[name], counted and counted.get(name), splits, std)
+    sources = _source_pairs(bases.values(), reference_statistics, current_statistics, splits)
+    count = sum(len(pair.candidates) for pair in (*pairs.values(), *sources.values()))
     level = alpha / max(1, count)
-    features = [_finish(pair, level) for pair in pairs]
-    features.sort(key=lambda item: ({True: 0, None: 1, False: 2}[item.drifted], -item.severity, item.name))
+    features = []
+    for name, basis in bases.items():
+        if basis.sources:
+            found = [_finish(sources[key], level) for key in basis.sources]
+            features.append(_by_sources(name, _kind(name, new, old), found))
+        else:
+            features.append(_finish(pairs[name], level))
+    features.sort(key=lambda item: (_ORDER[item.drifted], -item.severity, item.name))
     return DriftReport(alpha, level, tuple(features), reference, reference_split, current_split)
+
+
+def _absent(name: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> str | None:
+    if name not in old:
+        return "the reference does not have it"
+    return None if name in new else "the current feature set does not have it"
+
+
+def _source_pairs(
+    bases: Iterable[Basis],
+    reference_statistics: Mapping[str, Any],
+    current_statistics: Mapping[str, Any],
+    splits: tuple[str | None, str | None],
+) -> dict[str, _Pair]:
+    """The sources that are compared, by key."""
+    keys = dict.fromkeys(key for basis in bases for key in basis.sources)
+    if not keys:
+        return {}
+    before, after = reference_statistics[SOURCES], current_statistics[SOURCES]
+    old, new = before["columns"], after["columns"]
+    digest, over = sources_digest(reference_statistics), after.get("over_reference") or {}
+    counted: Mapping[str, Any] = {}
+    if over.get("digest") == digest:
+        counted = over["columns"]
+    elif digest == sources_digest(current_statistics):
+        counted = {key: _as_counted(item) for key, item in new.items()}
+    pairs = {}
+    for key in keys:
+        pair = pairs[key] = _Pair(key, _kind(key, new, old), _absent(key, old, new))
+        if pair.reason is None:
+            _fill(pair, old[key], new[key], counted.get(key), splits, _deviation(old[key], splits[0]))
+    return pairs
+
+
+def _deviation(distribution: Mapping[str, Any], split: str | None) -> float | None:
+    edges, side = distribution["edges"], _side(distribution, _as_counted(distribution), split)
+    return figures.deviation(side.counts, edges, complete=distribution["complete"]) if edges else None
+
+
+def _by_sources(name: str, kind: str, found: Sequence[FeatureDrift]) -> FeatureDrift:
+    """The verdict on a feature from those on its sources: that of the one that says the most."""
+    worst = min(found, key=lambda item: (_ORDER[item.drifted], -item.severity))
+    reason = worst.reason and f"of {worst.name!r}, which it is made from: {worst.reason}"
+    return replace(worst, name=name, kind=kind, reason=reason, source=worst.name)
 
 
 def _check_split(argument: str, split: str | None, features: Mapping[str, Any]) -> None:
@@ -153,27 +217,25 @@ def _fill(
     old: Mapping[str, Any],
     new: Mapping[str, Any],
     counted: Mapping[str, Any] | None,
-    reference_split: str | None,
-    current_split: str | None,
-    reference_statistics: Mapping[str, Any],
+    splits: tuple[str | None, str | None],
+    std: float | None,
 ) -> None:
-    name = pair.name
-    if name not in old or name not in new:
-        if name not in old and name in _names(reference_statistics):
-            pair.reason = "the reference was published without distributions: build it again"
-        elif name not in old:
-            pair.reason = "the reference does not have it"
-        else:
-            pair.reason = "the current feature set does not have it"
+    """
+    :param counted: the current side over the edges of the reference, by split.
+    :param splits: which of the reference, which of the current side.
+    :param std: standard deviation in the reference, when it is known.
+    """
+    if old["kind"] != new["kind"]:
+        pair.reason = f"it was {old['kind']} in the reference and is {new['kind']} now"
         return
-    if old[name]["kind"] != new[name]["kind"]:
-        pair.reason = f"it was {old[name]['kind']} in the reference and is {new[name]['kind']} now"
+    if counted is None:
+        pair.reason = (
+            "the current feature set was not counted over the edges of this reference: build it with this "
+            "drift_reference"
+        )
         return
-    if counted is None or name not in counted:
-        pair.reason = "the current feature set was not counted over the edges of this reference"
-        return
-    before = _side(old[name], _as_counted(old[name]), reference_split)
-    after = _side(new[name], counted[name], current_split)
+    before = _side(old, _as_counted(old), splits[0])
+    after = _side(new, counted, splits[1])
     pair.reference_rows, pair.current_rows = before.rows, after.rows
     if not before.rows or not after.rows:
         pair.reason = f"the {'reference' if not before.rows else 'current feature set'} has no rows"
@@ -187,11 +249,10 @@ def _fill(
             f"{after.values:,}, at least {LEAST_VALUES} each are needed"
         )
         return
-    if not old[name]["edges"]:
+    if not old["edges"]:
         pair.reason = "its values were not compared: the reference has no finite one"
         return
-    std = (reference_statistics.get("features", {}).get(name) or {}).get("std")
-    _distribution(pair, old[name], before, after, std)
+    _distribution(pair, old, before, after, std)
 
 
 def _nulls(pair: _Pair, before: _Side, after: _Side) -> None:

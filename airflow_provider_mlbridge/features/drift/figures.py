@@ -95,3 +95,19 @@ def wasserstein(reference: Sequence[int], current: Sequence[int], weights: Seque
     """
     old, new = shares_below(reference), shares_below(current)
     return sum(weight * abs(a - b) for weight, a, b in zip(weights, old, new, strict=True))
+
+
+def deviation(counts: Sequence[int], edges: Sequence[float], *, complete: bool) -> float:
+    """
+    Standard deviation, from counts over edges.
+
+    That of the values where the edges are all of them; else of the middles between edges, which is near it.
+    """
+    largest = max(map(abs, edges)) or 1.0
+    scaled = [edge / largest for edge in edges]
+    between = scaled[1:] if complete else [(low + high) / 2 for low, high in pairwise(scaled)]
+    values = [scaled[0], scaled[0], *between, scaled[-1]]
+    total = sum(counts) or 1
+    mean = math.fsum(count * value for count, value in zip(counts, values, strict=True)) / total
+    squares = (count * (value - mean) ** 2 for count, value in zip(counts, values, strict=True))
+    return largest * math.sqrt(math.fsum(squares) / total)

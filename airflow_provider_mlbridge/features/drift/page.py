@@ -16,6 +16,7 @@ from typing import Any
 from airflow_provider_mlbridge.features.drift import plots
 from airflow_provider_mlbridge.features.drift.distributions import edges_digest
 from airflow_provider_mlbridge.features.drift.report import DriftReport, FeatureDrift, Figure
+from airflow_provider_mlbridge.features.drift.sources import SOURCES, sources_digest
 from airflow_provider_mlbridge.features.drift.style import STYLE
 
 SHOWN = 1_000
@@ -97,9 +98,27 @@ class _Drawn:
         if reference is not None and over and over.get("digest") == edges_digest(reference):
             self.old = reference["distributions"]["features"]
             self.over = over["features"]
+        self.sources: Mapping[str, Any] = {}
+        self.over_sources: Mapping[str, Any] = {}
+        over = (statistics.get(SOURCES) or {}).get("over_reference") or {}
+        if reference is not None and over and over.get("digest") == sources_digest(reference):
+            self.sources = reference[SOURCES]["columns"]
+            self.over_sources = over["columns"]
 
-    def counts(self, name: str) -> tuple[Mapping[str, Any], list[int], list[int] | None] | None:
-        """The distribution whose edges count, the current counts, those of the reference."""
+    def counts(
+        self, name: str, source: str | None
+    ) -> tuple[Mapping[str, Any], list[int], list[int] | None] | None:
+        """
+        The distribution whose edges count, the current counts, those of the reference.
+
+        :param source: what is shown instead of the feature, if that was compared.
+        """
+        if source is not None:
+            old = self.sources.get(source)
+            if old is None or source not in self.over_sources or not old["edges"]:
+                return None
+            current = _sum(self.over_sources[source], self.splits[1])
+            return old, current, _sum(old["splits"], self.splits[0])
         if name in self.over and self.old[name]["edges"]:
             old = self.old[name]
             return old, _sum(self.over[name], self.splits[1]), _sum(old["splits"], self.splits[0])
@@ -164,7 +183,7 @@ def _link(item: FeatureDrift, positions: Mapping[str, int]) -> str:
 
 
 def _legend(drawn: _Drawn) -> str:
-    if not drawn.over:
+    if not drawn.over and not drawn.over_sources:
         return ""
     return (
         '<p class="legend soft"><span><i class="current"></i>this version</span>'
@@ -184,7 +203,7 @@ def _card(
     return (
         f'<article class="card {kind}" id="f{index}"><div class="head"><h3>{_text(name)}</h3>{chip}</div>'
         f'<p class="kind soft">{_text(str(described.get("kind", "")))}</p>'
-        f"{_picture(name, drawn)}{_numbers(described)}"
+        f"{_picture(name, drawn, drift)}{_numbers(described)}"
         f"{_figures(drift.figures) if drift is not None else ''}{reason}</article>"
     )
 
@@ -197,10 +216,18 @@ def _state(drift: FeatureDrift | None) -> tuple[str, str]:
     return ("bad", "drifted") if drift.drifted else ("ok", "no drift")
 
 
-def _picture(name: str, drawn: _Drawn) -> str:
-    found = drawn.counts(name)
-    if found is None:
-        return '<p class="soft">no finite values</p>'
+def _picture(name: str, drawn: _Drawn, drift: FeatureDrift | None) -> str:
+    source = None if drift is None else drift.source
+    found = drawn.counts(name, source)
+    if source is not None:
+        # Learned anew, the feature itself is no longer what it was in the reference.
+        name = source
+        shown = f'<p class="soft">compared, and drawn, by its source {_text(source)}</p>'
+        return shown if found is None else shown + _plot(name, found)
+    return '<p class="soft">no finite values</p>' if found is None else _plot(name, found)
+
+
+def _plot(name: str, found: tuple[Mapping[str, Any], list[int], list[int] | None]) -> str:
     distribution, counts, others = found
     edges, kind = distribution["edges"], distribution["kind"]
     if kind == "string":

@@ -63,6 +63,8 @@ class FeatureDrift:
     :param figures: those that could be computed.
     :param reference_rows: rows of the reference that were looked at.
     :param current_rows: rows of the current feature set that were looked at.
+    :param source: the column that was compared in its place, of those that it is made from the one with the
+        greatest figure; None when the feature itself was compared. See :mod:`~.sources`.
     """
 
     name: str
@@ -72,6 +74,7 @@ class FeatureDrift:
     figures: Sequence[Figure] = ()
     reference_rows: int = 0
     current_rows: int = 0
+    source: str | None = None
 
     @property
     def severity(self) -> float:
@@ -90,6 +93,7 @@ class FeatureDrift:
             "drifted": self.drifted,
             "severity": self.severity,
             "reason": self.reason,
+            "source": self.source,
             "reference_rows": self.reference_rows,
             "current_rows": self.current_rows,
             "figures": {figure.name: figure.to_dict() for figure in self.figures},
@@ -141,7 +145,7 @@ class DriftReport:
         parts = []
         if self.drifted:
             worst = (
-                f"{feature.name!r} ({_worst(feature)}, {feature.severity:.3g} times its band)"
+                f"{feature.name!r} ({_worst(feature)}{_of(feature)}, {feature.severity:.3g} times its band)"
                 for feature in self.drifted
             )
             parts.append(f"{len(self.drifted)} of {len(self.features)} features drifted: {shown(worst)}")
@@ -170,3 +174,7 @@ class DriftReport:
 
 def _worst(feature: FeatureDrift) -> str:
     return max(feature.figures, key=lambda figure: figure.ratio).name
+
+
+def _of(feature: FeatureDrift) -> str:
+    return "" if feature.source is None else f" of {feature.source!r}"

@@ -3,8 +3,9 @@
 Statistics of published versions, to compare with.
 
 A partitioned feature set has statistics for each of its partitions, and is compared by one of them: the one
-that its URI names, as reports do (``.../versions/<version>/day=2026-01-31/``), else the last, by the text of
-its values. What is compared with a partition that is being built is the last one before it.
+that its URI names, as reports do (``.../versions/<version>/day=2026-01-31/``), else the last one. Their order
+is that of their values: of numbers where all values of a column are whole numbers, else of texts, as dates
+are written. What is compared with a partition that is being built is the last one before it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,6 +42,8 @@ _PARTITION = re.compile(
     rf"(?P<version>.*/{VERSIONS_FOLDER}/{VERSION_PATTERN}/)(?P<folder>(?:[^/=]+=[^/]*/)+)"
 )
 """URI of one partition of a version."""
+
+_WHOLE = re.compile(r"-?[0-9]{1,18}")
 
 
 @dataclass(frozen=True)
@@ -140,7 +143,7 @@ def reference_before(
     manifest: Manifest, partition: Mapping[str, str], *, split: str | None, s3_client: S3Client | None = None
 ) -> Reference | None:
     """
-    The last partition of a version before another one, by the text of its values; None when there is none.
+    The last partition of a version before another one; None when there is none.
 
     :param split: the split of it to compare with; None for all rows.
     :raises ConfigurationError: when it does not have that split.
@@ -271,17 +274,34 @@ def _read(uri: str, s3_client: S3Client | None, building: Mapping[str, str] | No
             values = ", ".join(f"{name}={text}" for name, text in building.items())
             raise ConfigurationError(
                 f"drift_reference: {manifest.version_uri} has no partition before {values}; name the one to "
-                f'compare with, such as {manifest.version_uri}{_folder(entries[-1])}, or use "previous"'
+                f'compare with, such as {manifest.version_uri}{_folder(_last(manifest))}, or use "previous"'
             )
     else:
-        entry = entries[-1]
+        entry = _last(manifest)
     return _partition(manifest, entry, s3_client)
 
 
 def _before(manifest: Manifest, partition: Mapping[str, str]) -> Mapping[str, Any] | None:
-    values = list(partition.values())
-    earlier = [item for item in manifest.details["partitions"] if list(item["values"].values()) < values]
-    return earlier[-1] if earlier else None
+    entries = manifest.details["partitions"]
+    *keys, key = _order([*(item["values"] for item in entries), partition])
+    earlier = [(other, index) for index, other in enumerate(keys) if other < key]
+    return entries[max(earlier)[1]] if earlier else None
+
+
+def _last(manifest: Manifest) -> Mapping[str, Any]:
+    entries: Sequence[Mapping[str, Any]] = manifest.details["partitions"]
+    keys = _order([item["values"] for item in entries])
+    return entries[max(range(len(entries)), key=keys.__getitem__)]
+
+
+def _order(partitions: Sequence[Mapping[str, str]]) -> list[tuple[tuple[int, str], ...]]:
+    """By what partitions are ordered: 9 is before 10 where all values of the column are whole numbers."""
+    columns = list(partitions[0])
+    numbers = {name for name in columns if all(_WHOLE.fullmatch(item[name]) for item in partitions)}
+    return [
+        tuple((int(item[name]) if name in numbers else 0, item[name]) for name in columns)
+        for item in partitions
+    ]
 
 
 def _folder(entry: Mapping[str, Any]) -> str:

@@ -66,6 +66,25 @@ def test_a_partition_is_compared_with_the_one_before_it_of_another_feature_set(
         assert drift(first, DAYS[0])["reference_split"] == "train"
 
 
+def test_the_partition_before_one_goes_by_number(tmp_path: Path) -> None:
+    output = f"{tmp_path}/out"
+    for seed, month in enumerate((8, 9, 10)):
+        table(tmp_path / "months" / f"month={month}" / "part.parquet", seed, shift=float(month == 10))
+    # Built out of order: which is before which does not depend on that.
+    for month in (9, 8, 10):
+        built = build_feature_set(
+            f"{tmp_path}/months", RECIPE, output, partitions={"month": str(month)}, partitioned=True,
+            drift_reference="previous",
+        )  # fmt: skip
+    drift = json.loads(Path(read_manifest(built.uri).file("month=10/drift.json").uri).read_text())
+    assert drift["reference"].endswith("/month=9/")
+    assert drift["verdict"] == "drift"
+    # The last one is that of the greatest number.
+    last = load_reference(output, f"{tmp_path}/other")
+    assert last is not None
+    assert last.uri.endswith("/month=10/")
+
+
 def test_a_feature_set_of_one_file_is_compared_with_the_last_partition(mart: str, tmp_path: Path) -> None:
     versions = [build(mart, f"{tmp_path}/days", day) for day in (DAYS[2], DAYS[0])]
     whole = build_feature_set(
