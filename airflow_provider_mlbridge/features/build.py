@@ -16,7 +16,6 @@ from airflow_provider_mlbridge.features.examination import (
     Examination,
     content_type,
     examine,
-    judge_published,
     reference_for,
 )
 from airflow_provider_mlbridge.features.fitted import FEATURES_VERSION
@@ -36,6 +35,7 @@ from airflow_provider_mlbridge.features.published import (
     published_state,
 )
 from airflow_provider_mlbridge.features.recipe import Recipe
+from airflow_provider_mlbridge.features.repeats import Repeat
 from airflow_provider_mlbridge.results import FeatureSet, Snapshot
 from airflow_provider_mlbridge.storage import (
     PartitionSelector,
@@ -219,11 +219,20 @@ def _build_whole(
             latest_parquet=latest,
         )
 
+    def repeat(published: Published) -> None:
+        Repeat(
+            published.manifest,
+            lambda: reference_for(examination, output_uri, s3_client=s3_client),
+            lambda: open_engine(snapshot, s3_client=s3_client, **engine),
+            s3_client=s3_client,
+            scratch_dir=engine["scratch_dir"],
+        ).judge(examination)
+
     if known is not None or recipe.refit == "always":
         published = find(known)
         if published is not None:
             log.info("%s already has these features as %s", output_uri, published.version_uri)
-            judge_published(examination, published.manifest, s3_client=s3_client)
+            repeat(published)
             return published
     source.check_newest(predecessor.details, output_uri)
     reference = reference_for(examination, output_uri, s3_client=s3_client)
@@ -263,6 +272,7 @@ def _build_whole(
             published = find(identity)
             if published is not None:
                 log.info("%s has these features by now as %s", output_uri, published.version_uri)
+                repeat(published)
                 return published
             now = Predecessor.of(output_uri, s3_client=s3_client)
             source.check_newest(now.details, output_uri)

@@ -2,26 +2,25 @@
 """
 What a build looks at before it publishes: leaks in the recipe, and drift from a reference.
 
-Both leave a file in the version, so that a repeat, which builds nothing, judges the same.
+Both leave a file in the version, so that a repeat, which builds nothing, judges the same; see
+:mod:`~.repeats`.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_mlbridge.exceptions import ConfigurationError, DriftError, LeakageError
+from airflow_provider_mlbridge.exceptions import ConfigurationError, DriftError
 from airflow_provider_mlbridge.features import options
 from airflow_provider_mlbridge.features.batch import TransformResult
 from airflow_provider_mlbridge.features.fitted import FittedRecipe
 from airflow_provider_mlbridge.features.published import STATISTICS_FILE, to_json
 from airflow_provider_mlbridge.features.recipe import SPLIT_COLUMN
 from airflow_provider_mlbridge.features.session import Session
-from airflow_provider_mlbridge.storage import Manifest, open_store
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -34,6 +33,10 @@ LINT_FILE = "lint.json"
 DRIFT_FILE = "drift.json"
 PAGE_FILE = "statistics.html"
 LINT = ("off", "warn", "error")
+NO_REFERENCE = "no_reference"
+"""The verdict of ``drift.json`` where nothing had been published to compare with."""
+
+_PREVIOUS = "previous"
 _SOURCES_FILE = "sources.parquet"
 
 
@@ -62,6 +65,18 @@ class Examination:
             raise ConfigurationError(
                 'fail_on_drift needs drift_reference, for example drift_reference="previous"'
             )
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """The reference as it was asked for, with ``version`` and ``split``."""
+        wanted = self.drift_reference
+        if isinstance(wanted, Mapping):
+            return {"version": wanted.get("version"), "split": wanted.get("split")}
+        return {"version": wanted, "split": None}
+
+    def asks_as(self, comparison: Mapping[str, Any]) -> bool:
+        """Whether this asks for the previous version, and the comparison of an earlier build did so, too."""
+        return self.asked["version"] == _PREVIOUS and comparison.get("asked") == self.asked
 
 
 def reference_for(
@@ -126,12 +141,14 @@ def examine(
         reference=reference.statistics if reference else None,
     )
     report = reference.compare(statistics) if reference else None
+    if report is None and examination.drift_reference is not None:
+        documents[DRIFT_FILE] = to_json({"verdict": NO_REFERENCE, "asked": examination.asked})
     if report is not None:
-        comparison = report.to_dict()
+        comparison = report.to_dict() | {"asked": examination.asked}
         documents[DRIFT_FILE] = to_json(comparison)
         if examination.on_drift is not None:
             examination.on_drift(comparison)
-        _judge_drift(report.problem(), examination)
+        judge_drift(report.problem(), examination)
     page = to_html(
         statistics,
         report,
@@ -166,55 +183,10 @@ def _lint(
     return to_json(found.to_dict())
 
 
-def judge_published(
-    examination: Examination, manifest: Manifest, *, folder: str = "", s3_client: S3Client | None = None
-) -> None:
+def judge_drift(problem: str | None, examination: Examination) -> None:
     """
-    Judge a version that is there already by what it says of itself.
-
-    :param folder: where its files are below the version.
-    :raises LeakageError: see :func:`examine`; also when it was never looked at.
-    :raises DriftError: see :func:`examine`.
+    :raises DriftError: when there is a problem, and that is not accepted.
     """
-    told = examination.on_drift is not None and examination.drift_reference is not None
-    wanted = {LINT_FILE: examination.lint == "error", DRIFT_FILE: examination.fail_on_drift or told}
-    documents = {
-        file.name.removeprefix(folder): open_store(file.uri, s3_client=s3_client).read(file.uri)
-        for file in manifest.files
-        if wanted.get(file.name.removeprefix(folder))
-    }
-    if examination.lint == "error":
-        if LINT_FILE not in documents:
-            raise LeakageError(
-                "the published version was built with lint='off', so that nothing is known of leaks in it; "
-                "remove it, or give lint='warn'"
-            )
-        found = json.loads(documents[LINT_FILE])
-        errors = [
-            finding
-            for finding in found["findings"]
-            if finding["severity"] == "error" and finding["allowed"] is None
-        ]
-        if errors:
-            listed = options.shown(f"{item['code']} of {item['column']!r}" for item in errors)
-            raise LeakageError(
-                f"the published version has features of {len(errors)} columns that a model should not learn "
-                f"from: {listed}. Take them out of the steps, or, where one is right, write into the recipe: "
-                f"{errors[0]['how_to_allow']}"
-            )
-    if DRIFT_FILE in documents:
-        verdict = json.loads(documents[DRIFT_FILE])
-        if examination.on_drift is not None:
-            examination.on_drift(verdict)
-        if examination.fail_on_drift and verdict["verdict"] != "no_drift":
-            _judge_drift(
-                f"against {verdict['reference']}: of {len(verdict['features'])} features "
-                f"{verdict['drifted']} drifted and {verdict['not_compared']} could not be compared",
-                examination,
-            )
-
-
-def _judge_drift(problem: str | None, examination: Examination) -> None:
     if problem is None:
         return
     if examination.fail_on_drift:

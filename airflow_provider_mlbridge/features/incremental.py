@@ -28,7 +28,6 @@ from airflow_provider_mlbridge.features.examination import (
     Examination,
     content_type,
     examine,
-    judge_published,
     reference_for,
 )
 from airflow_provider_mlbridge.features.fitting import fit_session
@@ -54,6 +53,7 @@ from airflow_provider_mlbridge.features.published import (
     load_state,
 )
 from airflow_provider_mlbridge.features.recipe import Recipe
+from airflow_provider_mlbridge.features.repeats import Repeat
 from airflow_provider_mlbridge.results import Snapshot
 from airflow_provider_mlbridge.storage import Manifest, Published, open_store, publish_version
 from airflow_provider_mlbridge.storage.publish import Content
@@ -125,7 +125,14 @@ def build_partition(
             if existing.is_whole(entry, store):
                 log.info("%s already has %s as it is", output_uri, build.folder)
                 manifest = existing.manifest
-                judge_published(examination, manifest, folder=build.folder, s3_client=s3_client)
+                Repeat(
+                    manifest,
+                    lambda: _reference(build, existing),
+                    lambda: open_engine(snapshot, s3_client=s3_client, **engine),
+                    folder=build.folder,
+                    s3_client=s3_client,
+                    scratch_dir=engine.get("scratch_dir"),
+                ).judge(examination)
                 return Published(manifest.version_uri, manifest.uri, None, manifest)
             damaged = existing.manifest.version
         if entry is not None:
