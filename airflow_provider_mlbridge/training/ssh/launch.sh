@@ -63,10 +63,10 @@ mlb_adopt() { # generation epoch owner
                 return
                 ;;
         esac
-        mlb_later=$mlb_epoch
-        [ "$2" -gt "$mlb_later" ] && mlb_later=$2
-        [ "$mlb_owner" = "$3" ] && [ "$mlb_epoch" = "$mlb_later" ] && break
-        mlb_publish "turn.$((mlb_turn + 1))" "own $mlb_later $3"
+        # An attempt from before a clear, whose submission was long on its way, may watch what a later one holds.
+        [ "$2" -lt "$mlb_epoch" ] && break
+        [ "$mlb_owner" = "$3" ] && [ "$mlb_epoch" = "$2" ] && break
+        mlb_publish "turn.$((mlb_turn + 1))" "own $2 $3"
         case $? in
             0) break ;;
             1) ;;
