@@ -6,12 +6,19 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import date, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_mlbridge.exceptions import ColumnNotFoundError, FitError, InvalidRecipeError
+from airflow_provider_mlbridge.exceptions import (
+    ColumnNotFoundError,
+    FeatureValueError,
+    FitError,
+    InvalidRecipeError,
+)
 from airflow_provider_mlbridge.features import options
 from airflow_provider_mlbridge.features.history import HistoryProgram
 from airflow_provider_mlbridge.features.kinds import KINDS, Kind, reader
@@ -36,6 +43,15 @@ FEATURES_VERSION = 3
 Version of what the steps compute. It goes up when the same recipe on the same data would give other values or
 other bytes; it is part of the fingerprint of a feature set.
 """
+
+_PROBES: Mapping[Kind, Any] = {
+    "bool": True,
+    "int": 1,
+    "float": 0.5,
+    "string": "a",
+    "date": date(2000, 1, 1),
+    "timestamp": datetime(2000, 1, 1),  # noqa: DTZ001 - as DuckDB's TIMESTAMP, which has no zone
+}
 
 
 @dataclass(frozen=True)
@@ -265,7 +281,7 @@ class FittedRecipe:
         """
         try:
             document = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InvalidRecipeError(f"the feature state is not JSON: {error}") from error
         if not isinstance(document, dict) or document.get("format") != STATE_FORMAT:
             found = document.get("format") if isinstance(document, dict) else type(document).__name__
@@ -285,10 +301,10 @@ class FittedRecipe:
             )
         try:
             fitted = cls._read(document)
-            _ = fitted._history or fitted._program  # noqa: SLF001 - whether the states are what steps want
+            fitted._try()  # noqa: SLF001 - its own
         except InvalidRecipeError:
             raise
-        except (LookupError, TypeError, ValueError, AttributeError, FitError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, FitError) as error:
             raise InvalidRecipeError(
                 f"the feature state is not well formed ({type(error).__name__}: {error}). Take it from the "
                 f"published version again, or fit again."
@@ -299,6 +315,13 @@ class FittedRecipe:
                 "Take it from the published version again, or fit again."
             )
         return fitted
+
+    def _try(self) -> None:
+        """Compute two rows, whatever comes out: states that steps cannot work with show here, not later."""
+        for row in ({}, _PROBES):
+            # What a policy refuses is none of the state's fault.
+            with suppress(FeatureValueError):
+                self.transform_row({name: row.get(kind) for name, kind in self.inputs.items()}, history=[])
 
     @classmethod
     def _read(cls, document: Mapping[str, Any]) -> FittedRecipe:

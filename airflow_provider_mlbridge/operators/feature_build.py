@@ -185,11 +185,11 @@ class FeatureBuildOperator(LeavesWhenKilled, BaseOperator):
                     recipe,
                     self.output_uri,
                     partitions=self.partitions,
-                    partitioned=_is_true(self.partitioned),
+                    partitioned=_truth("partitioned", self.partitioned),
                     state_uri=self.state_uri or None,
                     schema_evolution=self.schema_evolution,
                     s3_client=client,
-                    latest_parquet=_is_true(self.latest_parquet),
+                    latest_parquet=_truth("latest_parquet", self.latest_parquet),
                     keep_versions=self._checked_versions(self.keep_versions),
                     lint=self.lint,
                     drift_reference=self.drift_reference or None,
@@ -242,6 +242,13 @@ class FeatureBuildOperator(LeavesWhenKilled, BaseOperator):
         return self._lineage
 
 
-def _is_true(value: object) -> bool:
-    """Whether it is, or was rendered to, the word."""
-    return str(value).lower() == "true"
+def _truth(argument: str, value: object) -> bool:
+    """
+    True or false, which may have been rendered to text.
+
+    :raises ConfigurationError: for anything else, naming the argument and what was given.
+    """
+    word = str(value).strip().lower()
+    if word not in ("true", "false"):
+        raise ConfigurationError(f"{argument}={value!r} is not valid; valid is true or false")
+    return word == "true"

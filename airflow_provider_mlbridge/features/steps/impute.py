@@ -56,7 +56,9 @@ class Impute(Step):
                 f"{self.TYPE}: value={self.value!r} with strategy={self.strategy!r}; give a value for the "
                 f"strategy constant and for no other"
             )
-        if self.value is not None and not isinstance(self.value, str | bool):
+        if isinstance(self.value, str):
+            options.writable(self.TYPE, "value", self.value)
+        elif self.value is not None and not isinstance(self.value, bool):
             options.number(self.TYPE, "value", self.value)
             if isinstance(self.value, int):
                 low, high = options.INTEGER_LOW, options.INTEGER_HIGH

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from airflow_provider_mlbridge.features import (
     TimeSplit,
     build_feature_set,
 )
+from airflow_provider_mlbridge.features import fitted as fitted_module
 from airflow_provider_mlbridge.features import session as session_module
 from airflow_provider_mlbridge.storage import pin_snapshot, read_manifest
 
@@ -174,6 +176,19 @@ def test_a_state_that_is_not_what_was_written(change: Any, message: str, tmp_pat
     with pytest.raises(InvalidRecipeError, match=message):
         build_feature_set(source, RECIPE, f"{tmp_path}/out", state_uri=str(state))
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("name", "value"), [("scale", 0), ("scale", "1"), ("mean", None)])
+def test_a_state_that_its_step_cannot_work_with(name: str, value: object, tmp_path: Path) -> None:
+    # The checksum is no signature: whoever edits a state can write a new one.
+    source = write(flights(200), tmp_path / "mart" / "p.parquet")
+    document = json.loads(Recipe("r", [Standard("distance")]).fit(source).to_json())
+    document.pop("checksum")
+    assert name in document["operations"][0]["state"]
+    document["operations"][0]["state"][name] = value
+    document["checksum"] = fitted_module._checksum(document)
+    with pytest.raises(InvalidRecipeError, match=r"not well formed \((ZeroDivision|Type)Error"):
+        FittedRecipe.from_json(json.dumps(document))
 
 
 @pytest.mark.parametrize(

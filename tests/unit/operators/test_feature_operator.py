@@ -245,3 +245,16 @@ def test_no_versions_to_keep_are_refused(tmp_path: Path, context: Any) -> None:
     task.keep_versions = "0"  # type: ignore[assignment]
     with pytest.raises(AirflowFailException, match="keep_versions must be at least 1, got 0"):
         task.execute(context)
+
+
+@pytest.mark.parametrize("argument", ["partitioned", "latest_parquet"])
+@pytest.mark.parametrize("value", ["yes", "1", "on", ""])
+def test_words_that_are_neither_true_nor_false_are_refused(
+    mart: str, tmp_path: Path, context: Any, argument: str, value: str
+) -> None:
+    # partitioned="1" taken for false would build one day as if it were the whole.
+    with pytest.raises(
+        AirflowFailException, match=f"{argument}='{value}' is not valid; valid is true or false"
+    ):
+        build(mart, tmp_path, **{argument: value}).execute(context)
+    assert not (tmp_path / "f").exists()
