@@ -38,7 +38,7 @@ STATE_FORMAT = "mlbridge.features.state"
 STATE_VERSION = 1
 """Version of the state's JSON."""
 
-FEATURES_VERSION = 3
+FEATURES_VERSION = 4
 """
 Version of what the steps compute. It goes up when the same recipe on the same data would give other values or
 other bytes; it is part of the fingerprint of a feature set.

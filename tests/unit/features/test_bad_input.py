@@ -163,7 +163,7 @@ def test_a_partition_replaced_while_it_is_read(tmp_path: Path, monkeypatch: pyte
     [
         (lambda text: text[: len(text) // 2], "not JSON"),
         (lambda text: text.replace('"train_rows": 1', '"train_rows": 2'), "changed after it was written"),
-        (lambda text: text.replace('"features_version": 3', '"features_version": 99'), "features_version 99"),
+        (lambda text: text.replace('"features_version": 4', '"features_version": 99'), "features_version 99"),
         (lambda _: "[]", "not a feature state"),
     ],
 )

@@ -417,7 +417,7 @@ def test_the_state_survives_json_to_the_last_bit(tmp_path: Path) -> None:
         ('"train_rows": ', '"train_rows": 1', "changed after it was written"),
         ('"mean": ', '"mean": 1', "changed after it was written"),
         ('"version": 1,\n "features', '"version": 2,\n "features', "version 2, this provider computes 1"),
-        ('"features_version": 3', '"features_version": 9', "features_version 9"),
+        ('"features_version": 4', '"features_version": 9', "features_version 9"),
         ("mlbridge.features.state", "sklearn", "not a feature state"),
         ("{", "[", "not JSON"),
     ],
