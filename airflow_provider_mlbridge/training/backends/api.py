@@ -17,6 +17,7 @@ from airflow_provider_mlbridge.exceptions import (
     InvalidTrainingRequestError,
     InvalidTrainingResultError,
     TrainingConflictError,
+    TrainingForgottenError,
 )
 from airflow_provider_mlbridge.training.api.adapters import Adapter, resolve_adapter
 from airflow_provider_mlbridge.training.api.client import Answer, APIClient, RetryPolicy
@@ -99,11 +100,15 @@ class APIBackend:
         Start the training, or attach to the one that is there.
 
         :raises TrainingConflictError: when the key is in use with another request.
+        :raises TrainingForgottenError: when the service knows nothing of ``job.known_generation``; it starts
+            nothing then. Only a service that is told of it can, see the adapter's ``sends_identity``.
         :raises InvalidTrainingRequestError: when the service does not accept the request.
         """
         body = job.request.to_dict()
         if self._adapter.sends_identity:
             body.update(key=job.key, owner=job.owner, epoch=job.epoch, digest=job.digest)
+            if job.known_generation:
+                body["known_generation"] = job.known_generation
             # One per call: a copy of it sent after a lost answer gets the same answer, even when the training
             # has failed since, while a retry of the task starts it again.
             body["submission_id"] = secrets.token_hex(16)
@@ -119,6 +124,13 @@ class APIBackend:
                 f"the training service {self._target.label} refused training {job.key} (request digest "
                 f"{job.digest[:12]}): {self._client.explain(answer)}. Let the running training end or mark "
                 f"the task failed, then clear it."
+            )
+        if answer.status == 410 and answer.problem == "forgotten":
+            raise TrainingForgottenError(
+                f"training {job.key}: generation {job.known_generation} was started before, but the training "
+                f"service {self._target.label} does not know it: {self._client.explain(answer)}. It may "
+                f"still run. Bring the service's database back; or see that nothing runs, and clear the task "
+                f"with forgotten='train'."
             )
         if 400 <= answer.status < 500 and answer.status not in (404, 405):
             raise InvalidTrainingRequestError(
@@ -220,7 +232,7 @@ class APIBackend:
             return
         path = self._adapter.path(self._adapter.acknowledge_path, self._endpoint, ref.job_id)
         answer = await self._client.call("POST", path, body={"owner": owner})
-        if answer.status == 409:
+        if answer.status in (404, 409):
             _LOG.info("Job %s was not acknowledged: %s", ref.job_id, self._client.explain(answer))
             return
         self._require_ok(answer, f"POST {path}")
