@@ -111,7 +111,9 @@ class DagBackend:
             newest = await self._newest(job)
             number = next_generation(job, newest)
             if number is None and newest is not None:
-                self._save(job, newest.number, created=True, acknowledged=newest.acknowledged)
+                # A submission from before a clear, which was long on its way, changes nothing.
+                if job.epoch >= newest.epoch:
+                    self._save(job, newest.number, created=True, acknowledged=newest.acknowledged)
                 return Submission(self._ref(job.key, newest.number), newest.state, attached=True)
             assert number is not None  # noqa: S101 - next_generation gives a number when there is no newest
             # Saved first: a task that dies in between finds no run of this number and creates it.
@@ -164,6 +166,11 @@ class DagBackend:
 
     async def result(self, ref: JobRef) -> ReportedResult:
         """The one result among the XComs of the run's tasks."""
+        state = (await self._status(ref)).state
+        if state is not JobState.SUCCEEDED:
+            raise InvalidTrainingResultError(
+                f"DAG run {ref.job_id} is {state.value}: only a succeeded training has a result"
+            )
         offers = await self._gateway.reported(self._dag_id, _run_id(ref))
         if len(offers) != 1:
             found = f"tasks {', '.join(sorted(offers))} each report one" if offers else "no task reports one"
@@ -173,11 +180,15 @@ class DagBackend:
             )
         return parse_reported_result(next(iter(offers.values())))
 
-    async def acknowledge(self, ref: JobRef, owner: str) -> None:  # noqa: ARG002
-        """Remember that the result was returned."""
+    async def acknowledge(self, ref: JobRef, owner: str) -> None:
+        """Remember that the result was returned; left to a later attempt that took the run over."""
         record = self._load()
-        if record.get("generation") == ref.generation and self._record is not None:
-            self._record.save({**record, "acknowledged": True})
+        if self._record is None or record.get("generation") != ref.generation:
+            return
+        # A record of an earlier version names no owner.
+        if record.get("owner", owner) != owner or (await self._status(ref)).state is not JobState.SUCCEEDED:
+            return
+        self._record.save({**record, "acknowledged": True})
 
     async def reap(self, keep_seconds: float) -> int:  # noqa: ARG002
         """0: Airflow keeps its runs."""
@@ -227,6 +238,7 @@ class DagBackend:
                 {
                     "generation": generation,
                     "epoch": job.epoch,
+                    "owner": job.owner,
                     "digest": job.digest,
                     "created": created,
                     "acknowledged": acknowledged,

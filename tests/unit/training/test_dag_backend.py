@@ -118,7 +118,7 @@ def test_a_failed_run_is_followed_by_the_next_generation(airflow: Airflow, backe
 def test_a_returned_result_is_trained_again_only_after_a_clear(airflow: Airflow, backend: DagBackend) -> None:
     first = asyncio.run(backend.submit(job(epoch=2)))
     airflow.states[first.ref.job_id.split("/")[1]] = "success"
-    asyncio.run(backend.acknowledge(first.ref, "owner"))
+    asyncio.run(backend.acknowledge(first.ref, "owner-2"))
     assert asyncio.run(backend.submit(job(epoch=2))).ref.generation == 1
     assert asyncio.run(backend.submit(job(epoch=4))).ref.generation == 2
 
@@ -130,7 +130,7 @@ def test_attaching_in_a_later_epoch_makes_it_that_epochs_training(
     first = asyncio.run(backend.submit(job(epoch=2)))
     asyncio.run(backend.submit(job(epoch=4)))
     airflow.states[first.ref.job_id.split("/")[1]] = "success"
-    asyncio.run(backend.acknowledge(first.ref, "owner"))
+    asyncio.run(backend.acknowledge(first.ref, "owner-4"))
     assert asyncio.run(backend.submit(job(epoch=4))).attached
 
 
@@ -151,7 +151,7 @@ def test_a_deleted_run_is_lost(airflow: Airflow, backend: DagBackend) -> None:
 def test_a_deleted_run_does_not_bring_back_an_older_one(airflow: Airflow, backend: DagBackend) -> None:
     first = asyncio.run(backend.submit(job(epoch=1)))
     airflow.states[first.ref.job_id.split("/")[1]] = "success"
-    asyncio.run(backend.acknowledge(first.ref, "owner"))
+    asyncio.run(backend.acknowledge(first.ref, "owner-1"))
     second = asyncio.run(backend.submit(job(epoch=2)))
     run_id = second.ref.job_id.split("/")[1]
     del airflow.runs[run_id], airflow.states[run_id]
@@ -174,6 +174,7 @@ def test_an_unknown_dag_is_named() -> None:
 
 def test_the_childs_result_comes_back(airflow: Airflow, backend: DagBackend) -> None:
     ref = asyncio.run(backend.submit(job())).ref
+    airflow.states[ref.job_id.split("/")[1]] = "success"
     airflow.offers = {"train": {"metrics": {"auc": 0.8}, "model_uri": "s3://m"}}
     result = asyncio.run(backend.result(ref))
     assert result.metrics == {"auc": 0.8}
@@ -191,6 +192,7 @@ def test_a_result_that_is_not_clear_is_refused(
     airflow: Airflow, backend: DagBackend, offers: dict[str, Any], problem: str
 ) -> None:
     ref = asyncio.run(backend.submit(job())).ref
+    airflow.states[ref.job_id.split("/")[1]] = "success"
     airflow.offers = offers
     with pytest.raises(InvalidTrainingResultError, match=problem):
         asyncio.run(backend.result(ref))
