@@ -56,7 +56,7 @@ unit: setup
 	@$(PYTEST) tests/unit
 
 integration: setup packages
-	@$(PYTEST) tests/integration
+	@$(PYTEST) tests/integration tests/contract
 
 # The feature engine on a local Spark; needs Java 17 or newer. It has an environment of its own, since Great
 # Expectations imports pyspark wherever it finds it.
