@@ -112,6 +112,20 @@ def test_training_that_was_forked_before_it_was_judged_lost_does_not_run(world: 
     assert world.side.starts == {2: 1}
 
 
+def test_stranger_with_the_number_of_a_training_after_a_restart_is_none(world: World) -> None:
+    world.submit()
+    world.side.a_supervisor_comes_up()
+    world.side.a_training_begins()
+    world.side.the_host_is_restarted()
+    world.look()
+    world.cancel(back=0)
+    world.side.a_stopper_works()
+    world.retry()
+    world.submit()
+    assert max(world.known) == 2
+    world.check()
+
+
 class JudgesWithoutTakingTheName(ReferenceSide):
     def void(self, kept: Any) -> None:
         """Leave the name to a training that may still come."""

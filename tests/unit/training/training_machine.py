@@ -151,6 +151,10 @@ class World:
             assert state is known.ended, "an end was changed"
         if state.is_terminal:
             known.ended = state
+        if state in (JobState.RUNNING, JobState.ORPHANED):
+            assert number in [*self.side.trainings, *self.side.supervisors], (
+                f"{state.value}, and nobody is there"
+            )
 
     def cancel(self, back: int, generation_back: int = 0) -> None:
         """A cancel arrives: of the latest try or of one before it, for the newest generation or an older."""

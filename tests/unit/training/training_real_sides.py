@@ -65,6 +65,7 @@ class ShellSide(Side):
         self._root, self._proc = folder / "root", folder / "proc"
         self._jobs = self._root / "jobs" / "k"
         self._pids = FIRST_PID
+        self._strangers: list[Path] = []
         self._pid_of: dict[tuple[str, int], int] = {}
         self._boots = 0
         (self._proc / "self").mkdir(parents=True)
@@ -112,6 +113,7 @@ class ShellSide(Side):
             if path.exists():
                 processes += [int(line) for line in path.read_text().split()]
                 path.unlink()
+        assert all(folder.exists() for folder in self._strangers), "a stranger was killed"
         for number in list(self.trainings):
             if not (self._proc / str(self._pid_of["training", number])).exists():
                 self.was_told_to_stop(number)
@@ -152,6 +154,13 @@ class ShellSide(Side):
 
     def boot(self) -> None:
         self._boots += 1
+        self._pid_of.clear()
+        if self._boots > 1:
+            # Services come up at the same tick every time: strangers with numbers and start times of ours.
+            self._strangers = [self._proc / str(pid) for pid in range(FIRST_PID + 1, self._pids + 1)]
+            for folder in self._strangers:
+                folder.mkdir(exist_ok=True)
+                (folder / "stat").write_text(_stat(int(folder.name)))
         (self._proc / "sys/kernel/random/boot_id").write_text(f"boot-{self._boots}\n")
         (self._proc / "self/stat").write_text(_stat(1))
 
