@@ -363,7 +363,7 @@ def test_invalid_results_are_counted_or_refused(tmp_path: Path) -> None:
         ("'a' < s", ["strings have no order"]),
         ("\u212b + 1", ["letters that mean the same", "col("]),
         ("a\0", ["is not valid"]),
-        ("'\ud800' == s", ["position 1"]),
+        ("'\ud800' == s", ["'\\ud800'", "half of a surrogate pair"]),
         ("abs(" * 150 + "a" + ")" * 150, ["nested"]),
         ("(" * 500 + "a" + ")" * 500, ["nested"]),
         ("-" * 1999 + "a", ["nested"]),
