@@ -68,6 +68,23 @@ def test_neighbours_in_time_are_neighbours_on_the_circle(tmp_path: Path) -> None
     assert set(rows[3].values()) == {None, "train"}
 
 
+def test_days_of_the_month_go_round_in_a_mean_month(tmp_path: Path) -> None:
+    table = pa.table({"day": pa.array([datetime.date(2024, 3, 15), datetime.date(2024, 3, 31)], pa.date32())})
+    rows, _, _ = _run(table, [Cyclical("day", parts=["day"])], tmp_path)
+    month = 365.25 / 12
+    assert [row["day_day_sin"] for row in rows] == pytest.approx(
+        [math.sin(2 * math.pi * 15 / month), math.sin(2 * math.pi * 31 / month)]
+    )
+
+
+def test_the_weekend_is_saturday_and_sunday(tmp_path: Path) -> None:
+    monday = datetime.date(2024, 3, 4)
+    days = [monday + datetime.timedelta(days=number) for number in range(7)]
+    table = pa.table({"day": pa.array(days, pa.date32())})
+    rows, _, _ = _run(table, [DateParts("day", parts=["is_weekend"])], tmp_path)
+    assert [bool(row["day_is_weekend"]) for row in rows] == [False] * 5 + [True] * 2
+
+
 def test_numbers_with_a_period(tmp_path: Path) -> None:
     values = [0.0, 90.0, 180.0, -90.0, 359.0, 360.0 * 1e12 + 90.0, None, math.nan]
     table = pa.table({"wind": values, "hour": pa.array([0, 6, 12, 18, 23, 30, None, -1], pa.int8())})
