@@ -109,7 +109,9 @@ def transform_session(
 
 def _in_order(session: Session, rows: Any, keys: Any) -> bool:
     """Whether rows need no sorting, as in a datamart that was written in the order of its keys."""
-    return session.row_by_row(rows) and (keys is None or session.in_order(keys))
+    if not session.row_by_row(rows):
+        return False
+    return keys is None or (session.row_by_row(keys) and session.in_order(keys))
 
 
 def _check_inputs(session: Session, fitted: FittedRecipe) -> None:

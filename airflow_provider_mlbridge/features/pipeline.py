@@ -102,12 +102,15 @@ class Pipeline:
 
         Each lookup is a layer of the query, and there may be hundreds of them; together they are one.
         """
+        import ibis
+
         if not following or _key(following[0][0]) in self._codes:
             return
         self.flush()
         made: set[str] = set()
         places: dict[str, Any] = {}
-        numbers: dict[str, Any] = {}
+        numbers: dict[str, tuple[str, Sequence[float | int]]] = {}
+        nothing: list[str] = []
         for operation, state in following:
             step = operation.step
             if step.HISTORY:
@@ -122,7 +125,7 @@ class Pipeline:
             source = self.names[operation.column]
             if not categories or (not beside and len(categories) <= INLINE_CATEGORIES):
                 places[alias] = _compared(self.table[source], categories)
-                numbers |= dict.fromkeys(others)
+                nothing += others
             elif self.lookups is None:
                 together = dict(zip(others, beside, strict=True))
                 if places:
@@ -134,15 +137,10 @@ class Pipeline:
                 numbers |= {other: (alias, row) for other, row in zip(others, beside, strict=True)}
         if places:
             self.table = self.table.mutate(**places)
-        if numbers:
-            self.table = self.table.mutate(**{name: self._number(how) for name, how in numbers.items()})
-
-    def _number(self, how: tuple[str, Sequence[float | int]] | None) -> Any:
-        import ibis
-
-        if how is None or self.lookups is None:
-            return ibis.null("float64")
-        return self.lookups.number(self.table[how[0]], how[1])
+        if nothing:
+            self.table = self.table.mutate(**dict.fromkeys(nothing, ibis.null("float64")))
+        if numbers and self.lookups is not None:
+            self.table = self.lookups.beside(self.table, numbers)
 
     def apply(self, operation: Operation, state: State) -> None:
         """Add the results of an operation."""

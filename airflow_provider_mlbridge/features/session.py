@@ -25,7 +25,7 @@ from airflow_provider_mlbridge.exceptions import (
 )
 from airflow_provider_mlbridge.features import options
 from airflow_provider_mlbridge.features.kinds import Column, Kind, column_of
-from airflow_provider_mlbridge.features.lookups import Lookups
+from airflow_provider_mlbridge.features.lookups import LIST_TABLE, Lookups
 from airflow_provider_mlbridge.results import Snapshot
 from airflow_provider_mlbridge.storage import (
     common_schema,
@@ -189,7 +189,7 @@ class Session:
     def row_by_row(self, expression: Any) -> bool:
         """Whether the rows of an Ibis table expression come as those of the files do, each for itself."""
         ((_, plan),) = self._execute(f"EXPLAIN (FORMAT json) {compile_sql(expression)}").fetchall()
-        return _operators(json.loads(plan)) <= _ROW_OPERATORS
+        return all(map(_is_by_row, json.loads(plan)))
 
     def extents(self, path: Path) -> tuple[int, dict[str, Extent]]:
         """
@@ -250,9 +250,21 @@ def _extent(chunks: Sequence[Any], rows: int) -> Extent | None:
     return Extent(rows - sum(chunk.null_count for chunk in chunks), low, high)
 
 
-def _operators(plan: Sequence[Mapping[str, Any]]) -> set[str]:
-    names = {str(operator["name"]).strip() for operator in plan}
-    return names.union(*(_operators(operator.get("children", ())) for operator in plan))
+def _is_by_row(operator: Mapping[str, Any]) -> bool:
+    name, children = str(operator["name"]).strip(), operator.get("children", ())
+    if name == "CROSS_PRODUCT":
+        # The left side is streamed, the right one held. The engine may exchange them when it believes that
+        # the datamart is as small as the lists.
+        return _is_by_row(children[0]) and _is_lists(children[1])
+    return name in _ROW_OPERATORS and all(map(_is_by_row, children))
+
+
+def _is_lists(operator: Mapping[str, Any]) -> bool:
+    """Whether this is the one row of a table of lists, or of several of them."""
+    name, children = str(operator["name"]).strip(), operator.get("children", ())
+    if name == "SEQ_SCAN":
+        return LIST_TABLE in str(operator.get("extra_info", {}).get("Table", ""))
+    return name in ("PROJECTION", "CROSS_PRODUCT") and all(map(_is_lists, children))
 
 
 def compile_sql(expression: Any) -> str:
