@@ -9,6 +9,9 @@ PY := $(VENV)/bin/python
 KEEP ?=
 LOCK := requirements/dev.txt
 PYTEST := $(PY) -m pytest -q
+# Tests of one file stay together, where they share servers; a system test takes the whole machine.
+WORKERS ?= 2
+SPREAD := --numprocesses $(WORKERS) --dist
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo demo-stop test lint types unit integration spark wheel system packages lock format clean
@@ -53,10 +56,10 @@ types: setup
 	@$(VENV)/bin/mypy
 
 unit: setup
-	@$(PYTEST) tests/unit
+	@$(PYTEST) $(SPREAD) worksteal tests/unit
 
 integration: setup packages
-	@$(PYTEST) tests/integration tests/contract
+	@$(PYTEST) $(SPREAD) loadfile tests/integration tests/contract
 
 # The feature engine on a local Spark; needs Java 17 or newer. It has an environment of its own, since Great
 # Expectations imports pyspark wherever it finds it.
