@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # make demo   the whole bridge on real parts; KEEP=1 leaves the Airflow UI up
 # make test   everything that must pass
-# Both set up what they need; a first run downloads about 1.5 GB from PyPI and Debian.
+# make chaos  1,000 trainings while all that they need is killed at random; SEED= for the same faults, COUNT= for less
+# All set up what they need; a first run downloads about 1.5 GB from PyPI and Debian.
 
 PYTHON ?= python3
 VENV := .venv
@@ -14,7 +15,7 @@ WORKERS ?= 2
 SPREAD := --numprocesses $(WORKERS) --dist
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-stop test lint types unit integration spark wheel system packages lock format clean
+.PHONY: help setup demo demo-stop test lint types unit integration spark wheel system packages chaos lock format clean
 
 help:
 	@sed -n 's/^# make /make /p' Makefile
@@ -59,7 +60,7 @@ unit: setup
 	@$(PYTEST) $(SPREAD) worksteal tests/unit
 
 integration: setup packages
-	@$(PYTEST) $(SPREAD) loadfile tests/integration tests/contract
+	@$(PYTEST) $(SPREAD) loadfile tests/integration tests/contract tests/chaos
 
 # The feature engine on a local Spark; needs Java 17 or newer. It has an environment of its own, since Great
 # Expectations imports pyspark wherever it finds it.
@@ -75,6 +76,9 @@ wheel: setup
 
 system: setup packages
 	@$(PYTEST) tests/system
+
+chaos: setup packages
+	@$(PY) -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(COUNT),--count $(COUNT)) --report build/chaos.json
 
 format: setup
 	@$(VENV)/bin/ruff check --fix --quiet . ; $(VENV)/bin/ruff format --quiet .
