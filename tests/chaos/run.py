@@ -67,7 +67,8 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON."""
-        return {**asdict(self), "faults": self.faults}
+        verdict = {**vars(self.verdict), "starts": dict(self.verdict.starts)}
+        return {**vars(self), "options": asdict(self.options), "verdict": verdict, "faults": self.faults}
 
     def table(self) -> str:
         """Markdown."""

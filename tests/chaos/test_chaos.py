@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 from pathlib import Path
 
@@ -25,3 +26,4 @@ def test_of_trainings_whose_world_is_killed_none_is_lost_doubled_or_wrongly_kill
     assert sum(report.verdict.starts.values()) == 40
     assert report.tries > 60
     assert report.samples > 10
+    assert json.loads(json.dumps(report.to_dict()))["faults"] == []
