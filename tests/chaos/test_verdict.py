@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,7 +25,7 @@ def value(generation: int) -> dict[str, object]:
     return {"key": "k", "generation": generation, "metrics": {"task": 1, "generation": generation}}
 
 
-def story(*returned: int, plan: Plan = PLAN, final: str = "success", **causes: set[int]) -> Story:
+def story(*returned: int, plan: Plan = PLAN, final: str = "success", **causes: Any) -> Story:
     return Story(plan, values=[value(number) for number in returned], final=final, **causes)
 
 
