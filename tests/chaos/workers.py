@@ -19,16 +19,30 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from airflow_provider_mlbridge.results import FeatureSet
 from tests.chaos.task import context_of, write_json
 
 _PR_SET_PDEATHSIG = 1
 POLL_INTERVAL = 0.5
 
+FEATURES: dict[str, Any] = FeatureSet(
+    uri="s3://lake/features/v1/",
+    fingerprint="f1",
+    recipe_hash="r1",
+    datamart_uri="s3://lake/mart/",
+    datamart_fingerprint="d1",
+    rows=10,
+    train_rows=8,
+    feature_count=3,
+    label="y",
+    latest_uri=None,
+    duration_seconds=0.5,
+).to_dict()
+
 
 def operator_of(order: dict[str, Any]) -> Any:
     """The task."""
     from airflow_provider_mlbridge.operators import MLTrainingTriggerOperator
-    from airflow_provider_mlbridge.results import FeatureSet
     from tests.chaos.plan import RETRIES
 
     how: dict[str, Any] = {}
@@ -37,24 +51,11 @@ def operator_of(order: dict[str, Any]) -> Any:
             "command": f"exec '{sys.executable}' -S -E '{order['trainer']}'",
             "environment": {"CHAOS_TRAINING_TOKEN": os.environ["CHAOS_TRAINING_TOKEN"]},
         }
-    features = FeatureSet(
-        uri="s3://lake/features/v1/",
-        fingerprint="f1",
-        recipe_hash="r1",
-        datamart_uri="s3://lake/mart/",
-        datamart_fingerprint="d1",
-        rows=10,
-        train_rows=8,
-        feature_count=3,
-        label="y",
-        latest_uri=None,
-        duration_seconds=0.5,
-    )
     return MLTrainingTriggerOperator(
         task_id=f"train_{order['number']}",
         mode=order["mode"],
         conn_id=f"chaos_{order['mode']}",
-        features=features.to_dict(),
+        features=FEATURES,
         experiment_name="chaos",
         model_type="told",
         params=order["params"],
