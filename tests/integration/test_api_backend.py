@@ -142,13 +142,13 @@ def test_changed_request_is_a_conflict_with_both_digests(target: APITarget) -> N
     using(target, work)
 
 
-def test_fifty_backends_submitting_one_key_start_one_training(target: APITarget, tmp_path: Path) -> None:
+def test_two_hundred_submissions_of_one_key_at_once_start_one_training(target: APITarget, tmp_path: Path) -> None:
     journal = tmp_path / "journal"
     training = job("many", ["result", {}], params={"journal": str(journal)})
 
     async def work(backend: APIBackend) -> None:
         others = [APIBackend(target, retry=PATIENT) for _ in range(4)]
-        everybody = [backend, *others] * 10
+        everybody = [backend, *others] * 40
         submissions = await asyncio.gather(*(one.submit(training) for one in everybody))
         await asyncio.gather(*(other.close() for other in others))
         assert len({submission.ref for submission in submissions}) == 1
