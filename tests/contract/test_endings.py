@@ -164,6 +164,26 @@ def test_only_the_owner_cancels(place: Place, key: str, run: Run, tmp_path: Path
     run(scenario())
 
 
+def test_submission_of_an_earlier_try_that_comes_late_takes_nothing_over(
+    place: Place, key: str, run: Run, tmp_path: Path
+) -> None:
+    job = place.job(key, ["wait_for", str(tmp_path / "go")], RESULT, owner="a:9")
+
+    async def scenario() -> None:
+        backend = place.open(key)
+        ref = (await backend.submit(job)).ref
+        await backend.submit(replace(job, owner="b:10"))
+        # The worker of the ninth try was cut off from Airflow, not from the training.
+        late = await backend.submit(job)
+        assert (late.attached, late.ref) == (True, ref)
+        assert await backend.cancel(ref, "a:9", "its worker is killed") is False
+        (tmp_path / "go").touch()
+        await place.until(backend, ref, JobState.SUCCEEDED)
+        await backend.close()
+
+    run(scenario())
+
+
 def test_cancel_ends_children_in_sessions_of_their_own_and_what_ignores_term(
     place: Place, key: str, run: Run, tmp_path: Path
 ) -> None:

@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
+
+_TRY_NUMBER = re.compile(r":(\d{1,9})\Z", re.ASCII)
 
 
 class Status(StrEnum):
@@ -88,3 +91,16 @@ def generation_to_start(
     if not same_request:
         raise RequestChangedError
     return None
+
+
+def takes_over(owner: str | None, epoch: int, *, owner_now: str | None, epoch_now: int) -> bool:
+    """
+    Whether the job now belongs to the attempt that submits.
+
+    The latest does, but neither one from before a clear whose submission was long on its way, nor an earlier
+    try of the same epoch: owners may end with a colon and the number of their try.
+    """
+    if epoch != epoch_now:
+        return epoch > epoch_now
+    mine, theirs = (_TRY_NUMBER.search(text or "") for text in (owner, owner_now))
+    return mine is None or theirs is None or int(mine[1]) >= int(theirs[1])

@@ -43,7 +43,11 @@ class TriggerRequest(BaseModel):
         None,
         description="Identity of the training; the same as `Idempotency-Key`. Needs `owner` and `epoch`.",
     )
-    owner: Word | None = Field(None, description="Who may cancel; the latest submission of the key decides.")
+    owner: Word | None = Field(
+        None,
+        description="Who may cancel; the latest submission of the key decides. When owners end in a colon "
+        "and the number of their try, an earlier try of the same epoch takes nothing over from a later one.",
+    )
     epoch: Count | None = Field(
         None,
         description="Grows when a person asks for the training anew. A failed training is started again by "

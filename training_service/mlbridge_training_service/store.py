@@ -23,6 +23,7 @@ from mlbridge_training_service.generations import (
     RequestChangedError,
     Status,
     generation_to_start,
+    takes_over,
 )
 from mlbridge_training_service.tables import (
     JOBS,
@@ -108,8 +109,7 @@ class JobStore:
                 connection.execute(insert(JOBS).values(row))
                 self._remember(connection, submission, job_id)
                 return self._get(connection, job_id), False
-            if submission.epoch >= newest.epoch:
-                # The latest attempt takes the job over; one from before a clear does not.
+            if takes_over(submission.owner, submission.epoch, owner_now=newest.owner, epoch_now=newest.epoch):
                 changes = {"owner": submission.owner, "epoch": submission.epoch}
                 connection.execute(update(JOBS).where(JOBS.c.job_id == newest.job_id).values(changes))
             self._remember(connection, submission, newest.job_id)

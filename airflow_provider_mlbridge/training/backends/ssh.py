@@ -10,7 +10,6 @@ numbers mean nothing.
 from __future__ import annotations
 
 import codecs
-import hashlib
 import logging
 import random
 import shlex
@@ -129,7 +128,7 @@ class SSHBackend:
             "MLBRIDGE_JOB_KEY": job.key,
         }
         protocol.launch_functions(job, features)  # refuses what cannot be started before the host is asked
-        owner = _token(job.owner)
+        owner = protocol.owner_word(job.owner)
         for _ in range(_SUBMIT_ROUNDS):
             found = await self._ask(f"mlb_newest {job.key}", patient=True)
             newest = found.jobs[0] if found.jobs else None
@@ -219,7 +218,7 @@ class SSHBackend:
         are gone. True also for a job that is over.
         """
         why = shlex.quote(protocol.one_line(reason) or "cancelled")
-        call = f"mlb_cancel {self._words(ref)} {_token(owner)} {why}"
+        call = f"mlb_cancel {self._words(ref)} {protocol.owner_word(owner)} {why}"
         answer = await self._ask(call, patient=True, urgent=True)
         return ("O", "1") in answer.words
 
@@ -241,7 +240,7 @@ class SSHBackend:
 
     async def acknowledge(self, ref: JobRef, owner: str) -> None:
         """Record that the result was returned; without effect when ``owner`` is not the owner any more."""
-        await self._ask(f"mlb_acknowledge {self._words(ref)} {_token(owner)}", patient=True)
+        await self._ask(f"mlb_acknowledge {self._words(ref)} {protocol.owner_word(owner)}", patient=True)
 
     async def reap(self, keep_seconds: float) -> int:
         """
@@ -387,8 +386,3 @@ def _chunk(data: bytes, ended: bool, offset: int, limit: int) -> LogChunk:
         # A limit smaller than one character: there would be no progress otherwise.
         text, pending = decoder.decode(b"", final=True), 0
     return LogChunk(text, offset + len(data) - pending)
-
-
-def _token(owner: str) -> str:
-    """An owner as one word; only compared, so a hash is enough and any text will do."""
-    return hashlib.sha256(owner.encode("utf-8", "surrogateescape")).hexdigest()[:32]

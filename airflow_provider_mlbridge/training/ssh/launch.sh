@@ -52,6 +52,13 @@ mlb_claim() { # generation digest epoch owner
     esac
 }
 
+# Whether owner $1 is an earlier try than owner $2; of owners that name no try (".7" at their end), none is.
+mlb_is_earlier_try() {
+    case $1 in *.*) ;; *) return 1 ;; esac
+    case $2 in *.*) ;; *) return 1 ;; esac
+    [ "${1##*.}" -lt "${2##*.}" ]
+}
+
 # Become the owner of a generation that is there already. A claim that nobody went on with is started when
 # the caller brought what is needed for it.
 mlb_adopt() { # generation epoch owner
@@ -65,6 +72,7 @@ mlb_adopt() { # generation epoch owner
         esac
         # An attempt from before a clear, whose submission was long on its way, may watch what a later one holds.
         [ "$2" -lt "$mlb_epoch" ] && break
+        [ "$2" = "$mlb_epoch" ] && mlb_is_earlier_try "$3" "$mlb_owner" && break
         [ "$mlb_owner" = "$3" ] && [ "$mlb_epoch" = "$2" ] && break
         mlb_publish "turn.$((mlb_turn + 1))" "own $2 $3"
         case $? in

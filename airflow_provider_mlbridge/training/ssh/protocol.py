@@ -10,6 +10,7 @@ start-up files of the login shell may print what they like before it.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 import secrets
@@ -23,6 +24,9 @@ from importlib import resources
 from airflow_provider_mlbridge.exceptions import BackendProtocolError, InvalidTrainingRequestError
 from airflow_provider_mlbridge.training.request import TrainingJob
 from airflow_provider_mlbridge.training.state import Generation, JobState
+
+# As the operator ends an owner: ":3" for the third try.
+_TRY_NUMBER = re.compile(r":(\d{1,9})\Z", re.ASCII)
 
 BLOCK_BYTES = 4096
 """Files are read in blocks of this size, the unit that ``mlb_log`` and ``mlb_result`` use."""
@@ -366,3 +370,14 @@ def _job_line(text: str, where: str) -> JobLine:
             f"{where} answered {text[:200]!r} for a job, which is not readable ({error}); were files in "
             f"{folder or 'its folder'} changed by hand?"
         ) from error
+
+
+def owner_word(owner: str) -> str:
+    """
+    An owner as one word: a hash, since any text will do, and the number of the try that it ends with, if any.
+
+    Of the tries of one epoch, the host lets no earlier one take over from a later one.
+    """
+    digest = hashlib.sha256(owner.encode("utf-8", "surrogateescape")).hexdigest()[:32]
+    number = _TRY_NUMBER.search(owner)
+    return f"{digest}.{number[1]}" if number else digest

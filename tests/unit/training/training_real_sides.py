@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow_provider_mlbridge.exceptions import TrainingConflictError
-from airflow_provider_mlbridge.training.backends.ssh import SSHBackend, _token
+from airflow_provider_mlbridge.training.backends.ssh import SSHBackend
 from airflow_provider_mlbridge.training.request import TrainingJob
 from airflow_provider_mlbridge.training.ssh import SSHTarget
 from airflow_provider_mlbridge.training.state import JobRef, JobState, Submission
@@ -191,7 +191,9 @@ class ShellSide(Side):
         return asyncio.run(self._backend.status([ref]))[ref].state
 
     def owner(self, name: str) -> str:
-        return _token(name)
+        from airflow_provider_mlbridge.training.ssh import protocol
+
+        return protocol.owner_word(name)
 
     def facts(self) -> list[Facts]:
         found: list[Facts] = []
