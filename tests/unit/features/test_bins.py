@@ -105,3 +105,40 @@ def test_edges_survive_yaml() -> None:
 def test_options(options: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidRecipeError, match=message):
         Bins("x", **options)
+
+
+def _fitted_edges(values: Any, bins: int, folder: Path) -> list[float]:
+    source = write(pa.table({"x": pa.array(values, pa.float64())}), folder / "in.parquet")
+    edges: list[float] = Recipe("r", [QuantileBins("x", bins=bins)]).fit(source).states[0]["inner_edges"]
+    return edges
+
+
+def test_quantile_edges_are_those_of_numpy(tmp_path: Path) -> None:
+    values = np.random.default_rng(4).normal(100.0, 7.0, 997)
+    expected = np.quantile(values, [index / 7 for index in range(1, 7)])
+    np.testing.assert_allclose(_fitted_edges(values, 7, tmp_path), expected, rtol=1e-13)
+
+
+def test_quantile_edges_that_are_close_stay_apart(tmp_path: Path) -> None:
+    values = [1 + place * 1e-9 for place in range(11)]
+    edges = _fitted_edges(values, 5, tmp_path)
+    np.testing.assert_allclose(edges, values[2:10:2], rtol=1e-15)
+
+
+def test_equal_quantile_edges_are_one(tmp_path: Path) -> None:
+    assert _fitted_edges([0.0] * 90 + [1.0] * 10, 4, tmp_path) == []
+    assert _fitted_edges([0.0] * 30 + [1.0] * 40 + [2.0] * 30, 5, tmp_path) == [1.0]
+    # Linear interpolation between equal values may differ from them in the last bit.
+    assert _fitted_edges([0.1] * 97 + [0.3], 3, tmp_path) == []
+
+
+def test_sql_says_of_a_missing_value_that_it_is_not_refused(tmp_path: Path) -> None:
+    import duckdb
+
+    source = write(pa.table({"x": [0.5, None, math.nan, 9.0]}), tmp_path / "in.parquet")
+    fitted = Recipe("r", [Bins("x", edges=[0, 10], out_of_range="error")]).fit(source)
+    with duckdb.connect() as connection:
+        connection.execute("CREATE TABLE datamart AS SELECT unnest([0.5, NULL, 9.0, 10.5]) AS x")
+        rows = connection.execute(f"SELECT x, mlbridge_refused FROM ({fitted.to_sql('duckdb')})").fetchall()
+    refused = [row[1] for row in rows]
+    assert sorted(map(str, refused)) == ["False", "False", "False", "True"]
