@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from airflow_provider_mlbridge.features import DateParts, Lag, Ordinal, Passthrough, Recipe
+from airflow_provider_mlbridge.features import DateParts, Expression, Lag, Ordinal, Passthrough, Recipe
 from airflow_provider_mlbridge.features.fitting import fit_session
 from airflow_provider_mlbridge.features.linter import lint, lint_session
 from airflow_provider_mlbridge.features.session import open_session
@@ -81,6 +81,12 @@ def test_what_is_unique_in_the_sample_only_is_no_id(repeated: bool, code: str, t
         report = lint_session(session, fit_session(session, Recipe("r", [Passthrough("x")])), sample_rows=100)
     assert report.rows >= 50
     assert [finding.code for finding in report.open] == [code]
+
+
+def test_a_constant_beside_another_column_is_no_finding(tmp_path: Path) -> None:
+    columns = {"k": [3.5] * 200, "x": _shuffled(np.arange(200) % 7)}
+    assert _codes(tmp_path, columns, Expression("x * k", output="y")) == []
+    assert _codes(tmp_path, columns, Passthrough("k")) == [("constant", "k")]
 
 
 def test_a_constant_that_only_later_rows_see_is_no_finding(tmp_path: Path) -> None:
