@@ -19,6 +19,10 @@ LOOK_INTERVAL = 0.05
 WORKER_SECONDS = 200.0
 WAIT_SECONDS = 120.0
 FREEZE_SECONDS = 2.0
+THAWED_SECONDS = 1.5
+
+AT_SUBMISSION = 0.25
+"""A worker that is to be frozen before this moment is so right before, or while, it submits."""
 
 
 @dataclass
@@ -145,12 +149,25 @@ class Task:
             order["event"] = event
         name, ended = world.order(order)
         fault = self._faults.pop(0) if self._faults else None
-        if fault is not None and await _lasts(ended, fault.after):
+        if fault is not None and await self._comes_to(fault, ended):
             return await self._befall_worker(fault, name, ended)
         if await _lasts(ended, WORKER_SECONDS):
             world.signal_worker(name, signal.SIGKILL)
             return {"outcome": "retry", "error": f"the worker was at it for {WORKER_SECONDS:g} s"}
         return self._told(name)
+
+    async def _comes_to(self, fault: WorkerFault, ended: asyncio.Future[int]) -> bool:
+        """Wait for the moment of a fault; False when the worker was faster."""
+        if fault.kind != "freeze" or fault.after >= AT_SUBMISSION:
+            return await _lasts(ended, fault.after)
+        end = time.monotonic() + WORKER_SECONDS
+        while time.monotonic() < end and not ended.done():
+            known = read_json(self._folder / "state.mlbridge_identity")
+            if known is not None and known["try_number"] == self.story.tries:
+                # It may submit from now on.
+                return await _lasts(ended, fault.after)
+            await asyncio.sleep(0.005)
+        return False
 
     def _told(self, name: str) -> dict[str, Any]:
         return self._world.outcome(name) or {"outcome": "retry", "error": "the worker died"}
@@ -185,7 +202,7 @@ class Task:
         """A worker that was taken for dead goes on; the server refuses it, and its supervisor ends it."""
         await asyncio.sleep(FREEZE_SECONDS)
         self._world.signal_worker(name, signal.SIGCONT)
-        if await _lasts(ended, 0.5):
+        if await _lasts(ended, THAWED_SECONDS):
             self._world.signal_worker(name, signal.SIGTERM)
             if await _lasts(ended, 5.0):
                 self._world.signal_worker(name, signal.SIGKILL)
