@@ -142,7 +142,9 @@ def test_changed_request_is_a_conflict_with_both_digests(target: APITarget) -> N
     using(target, work)
 
 
-def test_two_hundred_submissions_of_one_key_at_once_start_one_training(target: APITarget, tmp_path: Path) -> None:
+def test_two_hundred_submissions_of_one_key_at_once_start_one_training(
+    target: APITarget, tmp_path: Path
+) -> None:
     journal = tmp_path / "journal"
     training = job("many", ["result", {}], params={"journal": str(journal)})
 

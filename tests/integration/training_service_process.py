@@ -60,6 +60,9 @@ for name, argument in steps:
     elif name == "result":
         with open(os.environ["MLBRIDGE_RESULT_FILE"], "w") as stream:
             stream.write(argument if isinstance(argument, str) else json.dumps(argument))
+    elif name == "progress":
+        with open(os.environ["MLBRIDGE_PROGRESS_FILE"], "w") as stream:
+            stream.write(argument + "\\n")
     elif name == "write":
         with open(argument + ".tmp", "w") as stream:
             json.dump({"pid": os.getpid(), "cwd": os.getcwd(), "environment": dict(os.environ)}, stream)

@@ -60,10 +60,14 @@ class Adapter:
     :param started_at: expression, in a status.
     :param finished_at: expression, in a status.
     :param log_size: expression for the bytes of log, in a status.
+    :param log_shown: expression for the bytes of log that the service was told of as shown, in a status.
+    :param progress: expression for one line on how far the training is, in a status.
     :param status_path: GET.
     :param unknown_job_problem: last part of the problem type that a 404 must have to say that the job is
         gone, and not that something in between is wrong; when None, a second 404 in a row says it.
     :param batch_path: POST of ``{"job_ids": [...]}``.
+    :param batch_shown: field of that body in which job ids and the bytes of their logs that were shown are
+        told, for a service that keeps these numbers.
     :param batch_items: expression for the list of statuses.
     :param batch_size: the most jobs in one batch.
     :param logs_path: GET with ``offset`` and ``limit``.
@@ -90,9 +94,12 @@ class Adapter:
     started_at: str | None = None
     finished_at: str | None = None
     log_size: str | None = None
+    log_shown: str | None = None
+    progress: str | None = None
     status_path: str = "{dir}/{job_id}"
     unknown_job_problem: str | None = None
     batch_path: str | None = None
+    batch_shown: str | None = None
     batch_items: str = "jobs"
     batch_size: int = 500
     logs_path: str | None = None
@@ -136,8 +143,11 @@ ADAPTERS: Mapping[str, Adapter] = {
         started_at="started_at",
         finished_at="finished_at",
         log_size="log_size",
+        log_shown="log_shown",
+        progress="progress",
         unknown_job_problem="unknown-job",
         batch_path="{dir}/status:batch",
+        batch_shown="shown",
         logs_path="{dir}/{job_id}/logs",
         cancel_path="{dir}/{job_id}/cancel",
         acknowledge_path="{dir}/{job_id}/acknowledge",
@@ -206,6 +216,8 @@ def _check(adapter: Adapter) -> None:
         raise ConfigurationError(f"adapter states map to {wrong}; valid are {valid}")
     if not isinstance(adapter.batch_size, int) or adapter.batch_size < 1:
         raise ConfigurationError(f"adapter batch_size={adapter.batch_size!r} must be a positive integer")
+    if adapter.batch_shown is not None and not (isinstance(adapter.batch_shown, str) and adapter.batch_shown):
+        raise ConfigurationError(f"adapter batch_shown={adapter.batch_shown!r} must be the name of a field")
     for item in fields(Adapter):
         value = getattr(adapter, item.name)
         if item.name.endswith("_path"):
@@ -217,7 +229,7 @@ def _check(adapter: Adapter) -> None:
 _EXPRESSIONS = frozenset(
     {
         "job_id", "state", "generation", "url", "exit_code", "reason", "started_at", "finished_at",
-        "log_size", "batch_items", "log_text", "log_next_offset", "result",
+        "log_size", "log_shown", "progress", "batch_items", "log_text", "log_next_offset", "result",
     }
 )  # fmt: skip
 _REQUIRED = frozenset(

@@ -21,6 +21,7 @@ from airflow_provider_mlbridge.exceptions import (
 )
 from airflow_provider_mlbridge.training.api.adapters import Adapter, resolve_adapter
 from airflow_provider_mlbridge.training.api.client import Answer, APIClient, RetryPolicy
+from airflow_provider_mlbridge.training.api.fields import find_field
 from airflow_provider_mlbridge.training.api.target import APITarget
 from airflow_provider_mlbridge.training.backend import Capability, logs_one_by_one
 from airflow_provider_mlbridge.training.reported import parse_reported_result
@@ -92,6 +93,7 @@ class APIBackend:
             "logs": self._adapter.logs_path,
             "result": self._adapter.result_path or self._adapter.result,
             "link": self._adapter.url,
+            "progress": self._adapter.progress,
         }
         return frozenset(name for name, where in offered.items() if where is not None)
 
@@ -146,14 +148,15 @@ class APIBackend:
     async def status(
         self,
         refs: Sequence[JobRef],
-        shown: Mapping[JobRef, int] | None = None,  # noqa: ARG002 - such numbers are not kept there
+        shown: Mapping[JobRef, int] | None = None,
     ) -> Mapping[JobRef, JobStatus]:
         """
         State of many jobs. With no job at all it still asks, where the service answers batches, so that
         address and credentials can be checked.
         """
         batch_path = self._adapter.batch_path
-        if batch_path is None or len(refs) == 1:
+        tells = bool(shown) and self._adapter.batch_shown is not None
+        if batch_path is None or (len(refs) == 1 and not tells):
             gate = asyncio.Semaphore(_PARALLEL_STATUS)
 
             async def ask(ref: JobRef) -> JobStatus:
@@ -164,7 +167,8 @@ class APIBackend:
             return dict(zip(refs, statuses, strict=True))
         found: dict[JobRef, JobStatus] = {}
         for begin in range(0, max(1, len(refs)), self._adapter.batch_size):
-            found.update(await self._status_batch(batch_path, refs[begin : begin + self._adapter.batch_size]))
+            part = refs[begin : begin + self._adapter.batch_size]
+            found.update(await self._status_batch(batch_path, part, shown or {}))
         return found
 
     async def logs(self, ref: JobRef, offset: int, limit: int = 65536) -> LogChunk:
@@ -174,8 +178,8 @@ class APIBackend:
         path = self._adapter.path(self._adapter.logs_path, self._endpoint, ref.job_id)
         query = {"offset": str(offset), "limit": str(limit)}
         document = self._document(await self._client.call("GET", path, query=query), f"GET {path}")
-        text = _search(self._adapter.log_text, document)
-        next_offset = _search(self._adapter.log_next_offset, document)
+        text = find_field(self._adapter.log_text, document)
+        next_offset = find_field(self._adapter.log_next_offset, document)
         if not isinstance(text, str) or not _is_int(next_offset) or next_offset < offset:
             raise BackendProtocolError(
                 f"GET {path} of the training service {self._target.label}: text is {type(text).__name__} and "
@@ -221,7 +225,7 @@ class APIBackend:
         source = f"the result of job {ref.job_id} at the training service {self._target.label}"
         if 400 <= answer.status < 500:
             raise InvalidTrainingResultError(f"{source} is not available: {self._client.explain(answer)}")
-        report = _search(self._adapter.result, self._document(answer, f"GET {path}"))
+        report = find_field(self._adapter.result, self._document(answer, f"GET {path}"))
         if self._adapter.result_path is None and isinstance(report, Mapping):
             report = {name: report[name] for name in _REPORTED_FIELDS if report.get(name) is not None}
         return parse_reported_result(report, source=source)
@@ -262,10 +266,16 @@ class APIBackend:
         self._missing.discard(ref)
         return self._read_status(ref, document, answer.retry_after)
 
-    async def _status_batch(self, template: str, refs: Sequence[JobRef]) -> Mapping[JobRef, JobStatus]:
+    async def _status_batch(
+        self, template: str, refs: Sequence[JobRef], shown: Mapping[JobRef, int]
+    ) -> Mapping[JobRef, JobStatus]:
         path = self._adapter.path(template, self._endpoint)
-        answer = await self._client.call("POST", path, body={"job_ids": [ref.job_id for ref in refs]})
-        items = _search(self._adapter.batch_items, self._document(answer, f"POST {path}"))
+        body: dict[str, Any] = {"job_ids": [ref.job_id for ref in refs]}
+        news = {ref.job_id: shown[ref] for ref in refs if ref in shown}
+        if news and self._adapter.batch_shown is not None:
+            body[self._adapter.batch_shown] = news
+        answer = await self._client.call("POST", path, body=body)
+        items = find_field(self._adapter.batch_items, self._document(answer, f"POST {path}"))
         if not isinstance(items, list):
             raise self._contract_error(f"POST {path}", "no list of jobs")
         by_id = {self._job_id(item): item for item in items}
@@ -277,21 +287,24 @@ class APIBackend:
         }
 
     def _read_status(self, ref: JobRef, document: Any, retry_after: float | None) -> JobStatus:
-        job_id = _search(self._adapter.job_id, document)
+        job_id = find_field(self._adapter.job_id, document)
         if job_id is not None and str(job_id) != ref.job_id:
             raise self._contract_error(f"status of job {ref.job_id}", f"it is about job {job_id!r}")
-        state, note = self._state(_search(self._adapter.state, document), ref)
-        exit_code = self._optional(self._adapter.exit_code, document)
-        log_size = self._optional(self._adapter.log_size, document)
+        state, note = self._state(find_field(self._adapter.state, document), ref)
+        exit_code = find_field(self._adapter.exit_code, document)
+        log_size = find_field(self._adapter.log_size, document)
+        log_shown = find_field(self._adapter.log_shown, document)
         return JobStatus(
             ref=ref,
             state=state,
             exit_code=exit_code if _is_int(exit_code) else None,
-            reason=str(self._optional(self._adapter.reason, document) or note),
-            started_at=_text(self._optional(self._adapter.started_at, document)),
-            finished_at=_text(self._optional(self._adapter.finished_at, document)),
+            reason=str(find_field(self._adapter.reason, document) or note),
+            started_at=_text(find_field(self._adapter.started_at, document)),
+            finished_at=_text(find_field(self._adapter.finished_at, document)),
             log_size=log_size if _is_int(log_size) else None,
             retry_after=None if state.is_terminal else retry_after,
+            progress=_text(find_field(self._adapter.progress, document)),
+            log_shown=log_shown if _is_int(log_shown) else None,
         )
 
     def _state(self, value: Any, ref: JobRef) -> tuple[JobState, str]:
@@ -320,7 +333,7 @@ class APIBackend:
         return JobStatus(ref=ref, state=JobState.LOST, reason=reason)
 
     def _submitted_state(self, document: Any) -> JobState:
-        value = _search(self._adapter.state, document)
+        value = find_field(self._adapter.state, document)
         known = self._adapter.states.get(value.lower()) if isinstance(value, str) else None
         return JobState(known) if known is not None else JobState.CLAIMED
 
@@ -331,7 +344,7 @@ class APIBackend:
     def _generation(self, document: Any) -> int:
         if self._adapter.generation is None:
             return 1
-        value = _search(self._adapter.generation, document)
+        value = find_field(self._adapter.generation, document)
         if not _is_int(value) or value < 1:
             raise self._contract_error(
                 f"POST {self._endpoint}", f"the generation is {value!r}, expected 1, 2, ..."
@@ -339,7 +352,7 @@ class APIBackend:
         return int(value)
 
     def _job_id(self, document: Any) -> str:
-        value = _search(self._adapter.job_id, document)
+        value = find_field(self._adapter.job_id, document)
         text = str(value) if _is_int(value) or isinstance(value, str) else ""
         if not 0 < len(text) <= _LONGEST_JOB_ID:
             raise self._contract_error(
@@ -348,17 +361,13 @@ class APIBackend:
         return text
 
     def _url(self, document: Any) -> str | None:
-        link = self._optional(self._adapter.url, document)
+        link = find_field(self._adapter.url, document)
         if not isinstance(link, str):
             return None
         url = urljoin(
             self._target.base_url.rstrip("/") + "/", link.lstrip("/") if link.startswith("/") else link
         )
         return url if urlsplit(url).scheme in ("http", "https") else None
-
-    @staticmethod
-    def _optional(expression: str | None, document: Any) -> Any:
-        return None if expression is None else _search(expression, document)
 
     def _document(self, answer: Answer, call: str) -> Any:
         self._require_ok(answer, call)
@@ -375,12 +384,6 @@ class APIBackend:
             f"{call} of the training service {self._target.label} answered outside of the contract of "
             f"adapter {self._adapter.name!r}: {self._target.redact(what)}"
         )
-
-
-def _search(expression: str, document: Any) -> Any:
-    import jmespath
-
-    return jmespath.search(expression, document)
 
 
 def _is_int(value: Any) -> bool:

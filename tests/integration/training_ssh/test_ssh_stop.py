@@ -20,6 +20,14 @@ Run = Callable[[Any], Any]
 DEAF = "trap '' TERM; echo $$ > shell; touch deaf; while :; do sleep 0.1; done"
 
 
+async def vanishes(path: Path) -> None:
+    """Wait until the supervisor, which has written the end by now, has cleaned up."""
+    end = time.monotonic() + 20
+    while path.exists():
+        assert time.monotonic() < end, f"{path} is still there"
+        await asyncio.sleep(0.02)
+
+
 async def kill_stopper(host: Any, ref: JobRef, number: int, gone: Any) -> None:
     path, end = host.file(ref, f"stopper.{number}"), time.monotonic() + 20
     while not path.exists():
@@ -185,7 +193,7 @@ def test_nothing_hides_from_a_control_group(grouped_host: Any, run: Run, gone: A
             assert await backend.cancel(ref, "try-1", "enough")
             assert (await host.until(backend, ref)).state is JobState.CANCELLED
             await asyncio.wait_for(gone(hidden), 0.5)
-            assert not group.exists()
+            await vanishes(group)
 
     run(scenario())
 
@@ -220,7 +228,7 @@ def test_a_users_systemd_is_asked_for_a_scope_where_it_lingers(poor_host: Any, r
             assert await backend.cancel(ref, "try-1", "enough")
             await poor_host.until(backend, ref)
             await asyncio.wait_for(gone(hidden), 0.5)
-            assert not group.exists()
+            await vanishes(group)
 
     run(scenario())
 

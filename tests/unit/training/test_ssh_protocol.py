@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import subprocess
+import time
 from importlib import resources
 from pathlib import Path
 
@@ -93,6 +94,11 @@ def test_a_stream_cut_anywhere_runs_nothing(shell: list[str], tmp_path: Path) ->
         assert b"not found" not in done.stderr
         assert not root.exists(), f"cut after {end} of {len(script)} bytes, ending in {script[:end][-30:]!r}"
     subprocess.run([*shell, "-s"], input=script, capture_output=True, timeout=20)
+    # The training starts beside the answer.
+    deadline = time.monotonic() + 20
+    while not journal.exists() or not journal.read_text():
+        assert time.monotonic() < deadline, "the training did not start"
+        time.sleep(0.02)
     assert journal.read_text() == "started\n"
 
 
