@@ -21,14 +21,17 @@ WAITS = 120
 
 
 def test_all_waits_of_a_host_ask_together(host: Any, run: Callable[[Any], Any], mocker: Any) -> None:
-    # Whoever opens it for reading waits for a writer, and is at its end when that one has gone.
-    gate = host.folder / "gate"
-    os.mkfifo(gate)
+    # Each training waits for a byte of it.
+    os.mkfifo(host.folder / "gate")
+    gate = os.open(host.folder / "gate", os.O_RDWR)
     sessions = mocker.spy(registry.HostConnection, "run")
 
     async def scenario() -> None:
         async with host.backend() as backend:
-            jobs = [host.job("echo up; cat gate", key=f"wait{number}") for number in range(WAITS)]
+            jobs = [
+                host.job("echo up; dd bs=1 count=1 <gate >/dev/null 2>&1", key=f"wait{number}")
+                for number in range(WAITS)
+            ]
             refs = [submitted.ref for submitted in await asyncio.gather(*map(backend.submit, jobs))]
             logs = {ref: Lines() for ref in refs}
 
@@ -48,11 +51,14 @@ def test_all_waits_of_a_host_ask_together(host: Any, run: Callable[[Any], Any], 
                     assert shared.connects == 1
                     await registry.release(shared)
                     asked, looks = sessions.call_count - before, board.looks
-                    gate.open("wb").close()
+                    os.write(gate, b"x" * WAITS)
                     events = await asyncio.gather(*waits)
             # States in one question, and the logs that grew in another one.
             assert asked <= 2 * looks + 1
             assert {event.state for event in events} == {"succeeded"}
             assert all(lines.info_lines == ["up"] for lines in logs.values())
 
-    run(scenario())
+    try:
+        run(scenario())
+    finally:
+        os.close(gate)
