@@ -32,6 +32,14 @@ CANCEL_SHARE = 5 / 6
 CANCEL_PAUSE_SECONDS = 1.0
 """Between two attempts to cancel."""
 
+SETTLING_SECONDS = 2.0
+"""
+The least time from a trigger's start to its event.
+
+Airflow 3.3 fails a try whose trigger fires before the scheduler has handled the executor's word that the worker
+is done with it: the task is queued again by then, and the two are taken for a contradiction.
+"""
+
 _CANCEL_FAULTS = 3
 
 
@@ -116,6 +124,8 @@ class TrainingCompletionTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Ask until the training ends; exactly one event."""
+        clock = asyncio.get_running_loop().time
+        settled = clock() + SETTLING_SECONDS
         async with self._board() as board:
             event = await Waiting(
                 backend=board,
@@ -128,6 +138,7 @@ class TrainingCompletionTrigger(BaseTrigger):
                 seconds_left=self.seconds_left,
                 unreachable_timeout=self.unreachable_timeout,
             ).until_over()
+        await asyncio.sleep(max(0.0, settled - clock()))
         yield TriggerEvent(event.to_dict())  # type: ignore[no-untyped-call]
 
     async def on_kill(self) -> None:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -104,3 +105,20 @@ def test_a_second_signal_does_not_cancel_a_second_time(
     task.on_kill()
     task.on_kill()
     assert len(backend.cancelled) == 1
+
+
+def test_no_wait_ends_before_the_scheduler_knows_of_it(
+    backend: MemoryBackend, context: Any, features: dict[str, Any], mocker: Any
+) -> None:
+    mocker.patch("airflow_provider_mlbridge.triggers.training.SETTLING_SECONDS", 0.4)
+    trigger = deferred(operator(features, poll_interval=0.01), context)
+    backend.jobs[trigger.ref] = replace(backend.jobs[trigger.ref], state=JobState.SUCCEEDED)
+
+    async def events() -> tuple[list[Any], float]:
+        begin = asyncio.get_running_loop().time()
+        found = [event.payload async for event in trigger.run()]
+        return found, asyncio.get_running_loop().time() - begin
+
+    ([event], seconds) = asyncio.run(events())
+    assert event["state"] == "succeeded"
+    assert seconds >= 0.4
