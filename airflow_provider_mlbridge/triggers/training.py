@@ -36,8 +36,8 @@ SETTLING_SECONDS = 2.0
 """
 The least time from a trigger's start to its event.
 
-Airflow 3.3 fails a try whose trigger fires before the scheduler has handled the executor's word that the worker
-is done with it: the task is queued again by then, and the two are taken for a contradiction.
+Airflow 3.3 fails a try whose trigger fires before the scheduler has handled the executor's word that the
+worker is done with it: the task is queued again by then, and the two are taken for a contradiction.
 """
 
 _CANCEL_FAULTS = 3
